@@ -1,0 +1,5 @@
+"""Run as `python -m scident`."""
+
+from scident.cli import main
+
+main()

@@ -1,0 +1,98 @@
+"""From score rows to one number per unit: seeds are averaged inside a replicate before anything else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+KEYS = ["dataset", "split", "scope", "model", "grid_point", "metric", "variant"]
+
+SELECTED = "(selected)"
+"""Grid point name of rows that follow each replicate's selected grid point; no configured name has brackets."""
+
+FLOOR_MODELS = ("random_encoder", "random_projection", "label_only", "untrained")
+STABILITY_FLOOR = ("untrained",)
+CEILING_MODEL = "oracle_noisy"
+
+
+def describe_status(block: pd.DataFrame) -> tuple[str, str]:
+    """Return one status and reason for several rows: ok if any is, else failed if any is, else not applicable.
+
+    The reason lists the notes of the successes and, after ``failed:``, why the others failed.
+    """
+    present = set(block["status"])
+    status = next(s for s in ("ok", "failed", "not_applicable") if s in present)
+    reasons = {s: sorted(set(part["reason"]) - {""}) for s, part in block.groupby("status")}
+    if status == "ok" and "failed" in reasons:
+        told = [*reasons["ok"], "failed:" + ",".join(reasons["failed"])]
+    else:
+        told = reasons[status]
+    return status, ";".join(told)
+
+
+def per_unit(scores: pd.DataFrame) -> pd.DataFrame:
+    """Average the seeds of each replicate.
+
+    Parameters
+    ----------
+    scores
+        Contract ``scores``; rows of single perturbations are left out.
+
+    Returns
+    -------
+    Columns `KEYS`, replicate, value (mean of the successful seeds, null if none), n_ok, n_failed.
+    """
+    rows = scores[scores["perturbation"].isna()]
+    counted = rows.assign(
+        value=rows["value"].where(rows["status"] == "ok"),
+        n_ok=rows["status"] == "ok",
+        n_failed=rows["status"] == "failed",
+    )
+    grouped = counted.groupby([*KEYS, "replicate"], sort=True, as_index=False)
+    return grouped.agg(value=("value", "mean"), n_ok=("n_ok", "sum"), n_failed=("n_failed", "sum"))
+
+
+def at_selection(scores: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:
+    """Return the score rows of each model's selected grid points.
+
+    Models that had a choice get the grid point name `SELECTED`, because the choice may differ between replicates.
+    """
+    place = ["dataset", "split", "model", "replicate", "grid_point"]
+    chosen = scores.merge(selected[[*place, "rule"]], on=place, how="inner")
+    chosen["grid_point"] = chosen["grid_point"].where(chosen["rule"] == "only", SELECTED)
+    return chosen.drop(columns="rule")
+
+
+def floor_entries(plan: Mapping[str, Any], metric: str) -> list[str]:
+    """Return the model entries whose best mean is the floor of a metric: the untrained model for seed stability."""
+    uses = STABILITY_FLOOR if plan["metrics"][metric]["over"] == "seeds" else FLOOR_MODELS
+    return [name for name, model in plan["models"].items() if model["use"] in uses]
+
+
+def floor_model(means: "pd.Series[float]", plan: Mapping[str, Any], metric: str) -> str | None:
+    """Return the floor entry with the best mean, or None where none has a value or the metric has no direction.
+
+    Parameters
+    ----------
+    means
+        Mean per model entry, indexed by its name; missing and null entries are passed over.
+    plan
+        The benchmark's plan.
+    metric
+        Name of the metric entry.
+    """
+    better = plan["metrics"][metric]["better"]
+    known = means.reindex(floor_entries(plan, metric)).dropna()
+    if known.empty or better not in {"higher", "lower"}:
+        return None
+    return str(known.idxmax() if better == "higher" else known.idxmin())
+
+
+def ceiling(means: "pd.Series[float]", plan: Mapping[str, Any], metric: str) -> float:
+    """Return the mean of the noisy oracle, 1 for seed stability, NaN without one (arguments as `floor_model`)."""
+    if plan["metrics"][metric]["over"] == "seeds":
+        return 1.0 if plan["metrics"][metric]["better"] == "higher" else np.nan
+    entries = [name for name, model in plan["models"].items() if model["use"] == CEILING_MODEL]
+    known = means.reindex(entries).dropna()
+    return float(known.iloc[0]) if len(known) else np.nan

@@ -1,0 +1,217 @@
+"""What each file between two stages must hold; checked when it is written and when it is read."""
+
+from collections.abc import Iterable
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from scipy import sparse
+
+from scident.errors import ContractError
+
+PARTS = ("train", "val", "fit", "score", "heldout_fit", "heldout_score")
+STATUSES = r"^(ok|not_applicable|failed)$"
+HASHES = ("hash_data", "hash_split", "hash_config", "hash_code")
+
+
+def _table(**columns: pa.Column) -> pa.DataFrameSchema:
+    return pa.DataFrameSchema(dict(columns), strict=True, ordered=True, coerce=True)
+
+
+def _text(nullable: bool = False, **checks: str) -> pa.Column:
+    return pa.Column(str, nullable=nullable, checks=[pa.Check.str_matches(p) for p in checks.values()])
+
+
+def _number(nullable: bool = False) -> pa.Column:
+    return pa.Column("float64", nullable=nullable)
+
+
+TABLES: dict[str, pa.DataFrameSchema] = {
+    "parts": _table(
+        replicate=pa.Column("int64"),
+        cell_id=_text(),
+        part=pa.Column(str, pa.Check.isin(PARTS)),
+        heldout=pa.Column(bool),
+    ),
+    "members": _table(
+        member=_text(),
+        replicate=pa.Column("int64"),
+        grid_point=_text(),
+        seed=pa.Column("int64"),
+        fitted_as=_text(),
+        params=_text(),
+        status=_text(matches=STATUSES),
+        reason=_text(),
+        epochs=pa.Column("int64"),
+    ),
+    "history": _table(
+        member=_text(), epoch=pa.Column("int64"), phase=_text(), quantity=_text(), value=_number(nullable=True)
+    ),
+    "targets": _table(
+        perturbation=_text(), latent=pa.Column("int64"), score=_number(), on=pa.Column(bool), source=_text()
+    ),
+    "likelihood": _table(cell_id=_text(), nelbo=_number(nullable=True)),
+    "scores": _table(
+        dataset=_text(),
+        replicate=pa.Column("int64"),
+        split=_text(),
+        scope=_text(),
+        model=_text(),
+        grid_point=_text(),
+        seed=pa.Column("Int64", nullable=True),
+        metric=_text(),
+        variant=_text(),
+        perturbation=_text(nullable=True),
+        value=_number(nullable=True),
+        se=_number(nullable=True),
+        n=pa.Column("int64"),
+        status=_text(matches=STATUSES),
+        reason=_text(),
+        **{name: _text() for name in HASHES},
+    ),
+    "summary": _table(
+        dataset=_text(),
+        split=_text(),
+        scope=_text(),
+        model=_text(),
+        grid_point=_text(),
+        metric=_text(),
+        variant=_text(),
+        mean=_number(nullable=True),
+        low=_number(nullable=True),
+        high=_number(nullable=True),
+        sd_units=_number(nullable=True),
+        sd_seeds=_number(nullable=True),
+        units=pa.Column("int64"),
+        interval=_text(),
+        n_ok=pa.Column("int64"),
+        n_total=pa.Column("int64"),
+        status=_text(matches=STATUSES),
+        reason=_text(),
+    ),
+    "ranks": _table(
+        dataset=_text(),
+        split=_text(),
+        scope=_text(),
+        metric=_text(),
+        variant=_text(),
+        best=_text(),
+        other=_text(),
+        units=pa.Column("int64"),
+        difference=_number(nullable=True),
+        low=_number(nullable=True),
+        high=_number(nullable=True),
+        effect=_number(nullable=True),
+        test=_text(),
+        p=_number(nullable=True),
+        p_holm=_number(nullable=True),
+        verdict=_text(),
+    ),
+    "aligned": _table(
+        dataset=_text(),
+        split=_text(),
+        model=_text(),
+        grid_point=_text(),
+        seed=pa.Column("int64"),
+        perturbation=_text(),
+        factor=pa.Column("int64"),
+        score=_number(),
+        on=pa.Column(bool),
+        true=pa.Column(bool),
+        source=_text(),
+    ),
+    "curves": _table(
+        dataset=_text(),
+        split=_text(),
+        model=_text(),
+        member=_text(),
+        epoch=pa.Column("int64"),
+        phase=_text(),
+        quantity=_text(),
+        value=_number(nullable=True),
+    ),
+    "selected": _table(
+        dataset=_text(),
+        split=_text(),
+        model=_text(),
+        rule=_text(),
+        replicate=pa.Column("int64"),
+        grid_point=_text(),
+        score=_number(nullable=True),
+        regret=_number(nullable=True),
+    ),
+    "costs": _table(
+        stage=_text(),
+        dataset=_text(),
+        split=_text(),
+        model=_text(),
+        shard=pa.Column("int64"),
+        members=pa.Column("int64"),
+        status=_text(matches=STATUSES),
+        wall_s=_number(nullable=True),
+        cpu_s=_number(nullable=True),
+        peak_rss_mb=_number(nullable=True),
+        cells_per_s=_number(nullable=True),
+        n_params=_number(nullable=True),
+    ),
+}
+"""Every table between stages, by its name in design.md."""
+
+
+def check_table(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return `frame` with the dtypes of the table `name`.
+
+    Raises
+    ------
+    ContractError
+        A column is missing, unknown, in the wrong order or holds a forbidden value.
+    """
+    try:
+        return TABLES[name].validate(frame)
+    except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
+        raise ContractError(f"table {name!r} breaks its contract: {str(error).splitlines()[0]}") from error
+
+
+def _need(found: Iterable[str], wanted: Iterable[str], what: str) -> None:
+    missing = sorted(set(wanted) - set(found))
+    if missing:
+        raise ContractError(f"{what} lacks {missing}; found {sorted(found)}")
+
+
+def check_counts(adata: ad.AnnData) -> None:
+    """Refuse an expression matrix that does not hold finite non-negative whole numbers."""
+    values = adata.X.data if sparse.issparse(adata.X) else np.asarray(adata.X)
+    if values.size and not (np.isfinite(values).all() and values.min() >= 0 and (values == np.round(values)).all()):
+        raise ContractError("X must hold counts: finite whole numbers, none below 0")
+
+
+def check_data(adata: ad.AnnData) -> ad.AnnData:
+    """Check a dataset replicate: counts in X; obs perturbation (categorical), is_control, context; no truth."""
+    _need(adata.obs.columns, ("perturbation", "is_control", "context"), "obs of a data file")
+    if not isinstance(adata.obs["perturbation"].dtype, pd.CategoricalDtype):
+        raise ContractError("obs['perturbation'] of a data file must be categorical, so that its K names have an order")
+    if not (adata.obs_names.is_unique and adata.var_names.is_unique):
+        raise ContractError("cell names and gene names of a data file must be unique")
+    truth = [f"obsm[{k!r}]" for k in adata.obsm if "true" in k] + [f"uns[{k!r}]" for k in adata.uns if k in TRUTH_KEYS]
+    if truth:
+        raise ContractError(f"a data file must not hold the truth, found {truth}")
+    check_counts(adata)
+    return adata
+
+
+TRUTH_KEYS = ("shift", "targets", "world")
+
+
+def check_truth(truth: ad.AnnData) -> ad.AnnData:
+    """Check a truth file: obsm z_true (cells × factors), uns shift and targets (perts × factors), finite."""
+    _need(truth.obsm, ("z_true",), "obsm of a truth file")
+    _need(truth.uns, ("shift", "targets", "perturbations"), "uns of a truth file")
+    z, shift = np.asarray(truth.obsm["z_true"]), np.asarray(truth.uns["shift"])
+    if z.ndim != 2 or shift.ndim != 2 or z.shape[1] != shift.shape[1]:
+        raise ContractError(f"truth disagrees with itself: z_true is {z.shape}, shift is {shift.shape}")
+    if len(truth.uns["perturbations"]) != len(shift):
+        raise ContractError(f"shift has {len(shift)} rows for {len(truth.uns['perturbations'])} perturbations")
+    if not (np.isfinite(z).all() and np.isfinite(shift).all()):
+        raise ContractError("truth holds NaN or infinity")
+    return truth

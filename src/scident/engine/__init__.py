@@ -1,0 +1,1 @@
+"""The members engine: many small models trained as one."""

@@ -1,0 +1,50 @@
+"""Where each member stands, on disk: finished members are not trained again, interrupted ones go on where they were."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from scident.engine.stack import MemberState
+from scident.engine.trainer import Progress
+from scident.io import atomic
+
+
+@dataclass(frozen=True)
+class Store:
+    """One file per member, named by a digest of everything its result depends on; no folder: nothing is kept."""
+
+    folder: Path | None
+    keys: Sequence[str]
+    """One per member, in the trainer's order."""
+
+    def _path(self, position: int) -> Path | None:
+        return None if self.folder is None or not self.keys[position] else self.folder / f"{self.keys[position]}.pt"
+
+    def restore(self, position: int, member: Progress) -> None:
+        """Bring a member to where its file left it, if there is one that can be read."""
+        path = self._path(position)
+        if path is None or not path.is_file():
+            return
+        found = torch.load(path, weights_only=True)
+        member.state = MemberState(**found.pop("state"))
+        for name, value in found.items():
+            setattr(member, name, value)
+
+    def save(self, positions: Sequence[int], members: Sequence[Progress]) -> None:
+        """Write the files of some members."""
+        for position, member in zip(positions, members, strict=True):
+            path = self._path(position)
+            if path is None:
+                continue
+            state = member.state
+            content = {
+                "state": {"parameters": state.parameters, "buffers": state.buffers, "hyper": state.hyper},
+                **{name: getattr(member, name) for name in KEPT},
+            }
+            with atomic(path) as temporary:
+                torch.save(content, temporary)
+
+
+KEPT = ("epoch", "best", "waited", "moments", "history", "failure", "done")

@@ -1,0 +1,90 @@
+"""What a plug-in declares about itself.
+
+Every plug-in file holds ``info = <Kind>Info(...)`` with literal arguments only, so that the registry can read it
+without importing the file (and whatever heavy library the file needs).
+"""
+
+from dataclasses import dataclass
+
+from scident.types import Role, Scope
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """What every kind of plug-in declares."""
+
+    label: str
+    """Name shown in tables and figures, in the paper's spelling."""
+    source: str
+    """Where it comes from: author, year, venue, identifier."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo(Info):
+    """A real dataset."""
+
+    licence: str = "see source"
+    organism: str = "see source"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorInfo(Info):
+    """A generative process whose latents are known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitInfo(Info):
+    """A rule that says which conditions are held out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo(Info):
+    """A method, a baseline or a control."""
+
+    role: Role
+    gives: tuple[str, ...]
+    """Which of latents, targets, predictions, likelihood, graph it produces."""
+    stochastic: bool = True
+    """False: fitted once and written under every seed."""
+    light: bool = False
+    """True: seconds per member, so the job is never cut into shards."""
+    label_conditioned: bool = False
+    """True: the likelihood depends on the perturbation label, so it is undefined for a label never trained on."""
+    identifiability: str = "none"
+    """Indeterminacy the model claims to leave: component, affine, block or none."""
+    assumes: str = "nothing"
+    """What must hold for that claim, in one line."""
+    likelihood: str = "none"
+    """Observation model of the counts."""
+    licence: str = "BSD-3-Clause"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricInfo(Info):
+    """A score."""
+
+    formula: str
+    """The quantity in one line of plain mathematics."""
+    needs: tuple[str, ...]
+    """Which of latents, truth, targets, likelihood, labels it reads; a missing one makes the row not applicable."""
+    range: tuple[float, float]
+    better: str
+    """higher, lower or neither."""
+    no_skill: float | None = None
+    """Value expected without skill, where theory gives one."""
+    ceiling: float | None = None
+    """Best possible value, where theory gives one."""
+    invariant_to: tuple[str, ...] = ()
+    """Changes of the estimated latents that leave the value as it is: permutation, sign, scale, affine (of each latent),
+    monotone (of each latent), linear (any invertible map)."""
+    stochastic: bool = False
+    tier: str = "fast"
+    over: str = "member"
+    """member: one value per member; seeds: one value from all members of one replicate and grid point."""
+    scopes: tuple[Scope, ...] = ("iid", "ood", "insample")
+    variants: tuple[str, ...] = ("",)
+    """Every variant it reports, so that a failure is a row of each; ``released`` exists on scope insample alone."""
+
+    def variants_on(self, scope: Scope) -> tuple[str, ...]:
+        """Return the variants that have a row on this scope."""
+        return tuple(name for name in self.variants if name != "released" or scope == "insample")

@@ -1,0 +1,157 @@
+"""The only reader and writer of files between stages: whole or not at all, and checked on both ways."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from jaxtyping import Shaped
+from scipy import sparse
+
+from scident import contracts
+from scident.errors import ContractError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; it becomes `path` if the block ends well and vanishes if it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """As `atomic`, for a whole folder; an older folder of that name is replaced."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def digest(path: Path) -> str:
+    """Return the first 16 hex digits of the SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def digest_of(value: object) -> str:
+    """Return the same kind of digest for anything JSON can hold."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def canonical(value: object) -> str:
+    """Return JSON with sorted keys."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def digest_cells(cells: ad.AnnData) -> str:
+    """Return a digest of what a model can see of some cells: counts, perturbation and context labels."""
+    content = hashlib.sha256(pd.util.hash_pandas_object(cells.obs[["perturbation", "context"]]).to_numpy().tobytes())
+    arrays = (cells.X.indptr, cells.X.indices, cells.X.data) if sparse.issparse(cells.X) else (cells.X,)
+    for array in arrays:
+        content.update(np.ascontiguousarray(array).tobytes())
+    content.update(canonical(cells.obs["perturbation"].cat.categories.tolist()).encode())
+    return content.hexdigest()[:16]
+
+
+def write_table(frame: pd.DataFrame, path: Path, name: str) -> None:
+    """Write a parquet file that keeps the contract `name`."""
+    checked = contracts.check_table(frame, name)
+    with atomic(path) as temporary:
+        checked.to_parquet(temporary, index=False)
+
+
+def read_table(path: Path, name: str) -> pd.DataFrame:
+    """Read a parquet file and check that it keeps the contract `name`."""
+    try:
+        return contracts.check_table(pd.read_parquet(path), name)
+    except (ContractError, OSError) as error:
+        error.add_note(f"while reading {path}")
+        raise
+
+
+def empty_table(name: str) -> pd.DataFrame:
+    """Return a table of contract `name` without rows."""
+    return pd.DataFrame({column: [] for column in contracts.TABLES[name].columns})
+
+
+def write_h5ad(adata: ad.AnnData, path: Path) -> None:
+    """Write an AnnData file, compressed lightly."""
+    with atomic(path) as temporary:
+        adata.write_h5ad(temporary, compression="gzip", compression_opts=1)
+
+
+def read_data(path: Path) -> ad.AnnData:
+    """Read a dataset replicate or ``train.h5ad`` and check the data contract."""
+    return _checked(path, contracts.check_data)
+
+
+def read_truth(path: Path) -> ad.AnnData:
+    """Read a truth file and check its contract."""
+    return _checked(path, contracts.check_truth)
+
+
+def _checked(path: Path, check: Any) -> ad.AnnData:
+    adata = ad.read_h5ad(path)
+    try:
+        check(adata)
+    except ContractError as error:
+        error.add_note(f"while reading {path}")
+        raise
+    return adata
+
+
+def write_json(value: Mapping[str, object], path: Path) -> None:
+    """Write indented JSON with sorted keys."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    found: dict[str, Any] = json.loads(Path(path).read_text())
+    return found
+
+
+def write_latents(
+    path: Path,
+    cell_id: Shaped[np.ndarray, " cells"],
+    z: Shaped[np.ndarray, "cells latents"],
+    blocks: list[str] | None = None,
+) -> None:
+    """Write ``latents.npz``: cell_id, z (cells × latents, float32) and the block name of each latent (empty: none)."""
+    names = np.array(blocks if blocks is not None else [""] * z.shape[1], dtype=np.str_)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, cell_id=np.asarray(cell_id, dtype=np.str_), z=z.astype(np.float32), blocks=names)
+
+
+def read_latents(path: Path) -> tuple[Shaped[np.ndarray, " cells"], Shaped[np.ndarray, "cells latents"]]:
+    """Read (cell_id, z) of ``latents.npz``."""
+    with np.load(path, allow_pickle=False) as file:
+        return file["cell_id"], file["z"]

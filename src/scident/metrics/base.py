@@ -1,0 +1,85 @@
+"""What a metric gets and gives.
+
+A metric is one file with ``info = MetricInfo(...)``, ``class Params(BaseModel)`` and
+``score(inputs, params, rng) -> list[Value]``. It may raise `NotApplicable`. Anything it learns (assignment, signs,
+scales, regressors, thresholds) it learns on ``inputs.fit`` and reports on ``inputs.score``.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from scident.types import CellIndex, Factors, Latents, Scope, TargetMask, Targets
+
+SCOPES: dict[Scope, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "iid": (("fit",), ("score",)),
+    "ood": (("fit",), ("heldout_score",)),
+    "insample": (("train", "val"), ("train", "val")),
+    "val": (("val",), ("val",)),
+}
+"""Scope -> (parts a metric learns on, parts it scores). Under ``protocol: released`` scope ood learns on train and
+val, since that protocol cuts no ``fit`` part."""
+
+MIN_CELLS = 50
+"""Fewer cells than this to fit on or to score: ``not_applicable:too_few_cells``."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of a metric."""
+
+    value: float
+    se: float | None = None
+    """Standard error of `value` given the trained model, same unit; None where none is defined."""
+    n: int = 0
+    """How many cells (or pairs, or perturbations) the number rests on."""
+    perturbation: str | None = None
+    """None: aggregated."""
+    variant: str = ""
+    note: str = ""
+    """Written to the row's ``reason`` although the status is ok (for example the source of target scores)."""
+    missing: str = ""
+    """Why this variant alone does not apply (the row is then ``not_applicable:<missing>`` and `value` is not read)."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """Outputs of one trained member, rows aligned with ``Inputs.obs``."""
+
+    replicate: int
+    grid_point: str
+    seed: int
+    z: Latents
+    targets: Targets | None = None
+    nelbo: Float[np.ndarray, " cells"] | None = None
+    """Negative ELBO, nats per cell; NaN for cells the model cannot score."""
+    label_conditioned: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything a metric may look at for one replicate, one scope and one member (or all seeds of a grid point)."""
+
+    scope: Scope
+    obs: pd.DataFrame
+    """All cells: perturbation (categorical with all K names), context (str), is_control (bool), part (str)."""
+    fit: CellIndex
+    score: CellIndex
+    perturbations: tuple[str, ...]
+    """All K names, in the order of every perturbation axis."""
+    trained: Bool[np.ndarray, " perts"]
+    """Which perturbations have training cells."""
+    members: tuple[Member, ...]
+    z_true: Factors | None = None
+    shift: Float[np.ndarray, "perts factors"] | None = None
+    targets_true: TargetMask | None = None
+    seeds: tuple[int, ...] = field(default=())
+    """Seeds the configuration asks for; members of failed seeds are missing."""
+
+    @property
+    def member(self) -> Member:
+        """The only member (metrics with ``over="member"``)."""
+        (only,) = self.members
+        return only

@@ -1,0 +1,1 @@
+"""Methods, baselines and controls: one file each."""

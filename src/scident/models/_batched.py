@@ -1,0 +1,145 @@
+"""Models on the members engine: many members of one architecture, trained as one."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anndata as ad
+import numpy as np
+import torch
+from pydantic import Field
+
+from scident.engine.batches import Cells
+from scident.engine.checkpoint import Store
+from scident.engine.stack import MemberState, Stack, initial_state
+from scident.engine.trainer import Network, Progress, Schedule, train
+from scident.errors import ScidentError
+from scident.models.base import Fitted, Member, Model
+from scident.params import PluginParams
+from scident.types import Latents
+
+
+class BatchedParams(PluginParams):
+    """How a model on the members engine is trained (svae.md §4; defaults are the released code's)."""
+
+    epochs: int = Field(300, ge=0, description="Most passes over the training cells.")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's step size.")
+    batch_size: int = Field(128, ge=3, description="Cells per step.")
+    patience: int = Field(45, ge=1, description="Epochs without a better validation nELBO after which a member stops.")
+    epsilon: float = Field(0.01, gt=0, description="Adam's eps; large, so small gradients are damped.")
+    weight_decay: float = Field(1e-6, ge=0, description="L2 added to the gradient.")
+
+
+class BatchedModel(Model):
+    """A model whose members share one stack of parameters.
+
+    A subclass says what its network is and which numbers vary along the member axis; the rest is inherited.
+    """
+
+    along_members: ClassVar[frozenset[str]] = frozenset({"epochs", "learning_rate", "patience"})
+    """Parameters that may differ between members of one stack; members that differ in others train in turn."""
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    @classmethod
+    @abstractmethod
+    def network(cls, params: Any, n_genes: int, n_latents: int, n_perturbations: int) -> Network:
+        """Return the architecture; it may use only parameters that do not vary along the member axis."""
+
+    @classmethod
+    def hyper(cls, params: Any, train: ad.AnnData) -> dict[str, float]:
+        """Return the numbers that vary along the member axis (``stack.h``)."""
+        return {}
+
+    def fit(self, train: ad.AnnData, val: ad.AnnData, rng: np.random.Generator) -> None:
+        """Fit alone: a stack of one."""
+        seed = rng.bit_generator.seed_seq
+        member = Member("alone", train, val, self.params, self.n_latents, seed)  # type: ignore[arg-type]
+        (fitted,) = self.fit_members([member])
+        if fitted.model is None:
+            raise ScidentError(fitted.reason)
+        self.state = fitted.model.state
+
+    @classmethod
+    def fit_members(cls, members: Sequence[Member], checkpoints: Path | None = None) -> list[Fitted]:
+        """Fit all members, those of equal shape together."""
+        found: dict[str, Fitted] = {}
+        for _, group in groupby(sorted(members, key=cls._shape), key=cls._shape):
+            together = list(group)
+            found |= dict(zip([m.id for m in together], cls._fit_together(together, checkpoints), strict=True))
+        return [found[m.id] for m in members]
+
+    @classmethod
+    def _shape(cls, member: Member) -> tuple[str, ...]:
+        shared = member.params.model_dump_json(exclude=set(cls.along_members))
+        return shared, str(member.n_latents), str(member.train.shape), str(member.val.shape)
+
+    @classmethod
+    def _fit_together(cls, members: Sequence[Member], checkpoints: Path | None) -> list[Fitted]:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        first = members[0]
+        params: Any = first.params
+        n_train, n_val = first.train.n_obs, first.val.n_obs
+        codes = first.train.obs["perturbation"].cat.categories
+        network = cls.network(params, first.train.n_vars, first.n_latents, len(codes))
+        data, rows = _resident(members, device, cls.dtype)
+        store = Store(checkpoints, [m.key for m in members])
+        running = [cls._start(network, member, row) for member, row in zip(members, rows, strict=True)]
+        for position, progress in enumerate(running):
+            store.restore(position, progress)
+        schedule = Schedule(params.batch_size, params.epsilon, params.weight_decay)
+        for epoch in sorted({progress.epoch for progress in running if not progress.done}):
+            at = [i for i, progress in enumerate(running) if not progress.done and progress.epoch == epoch]
+            part = Store(checkpoints, [members[i].key for i in at])
+            train(network, [running[i] for i in at], data, n_train, n_val, schedule, part.save)
+        return [cls._finished(member, progress) for member, progress in zip(members, running, strict=True)]
+
+    @classmethod
+    def _start(cls, network: Network, member: Member, rows: tuple[int, int]) -> Progress:
+        params: Any = member.params
+        hyper = cls.hyper(params, member.train)
+        state = initial_state(network.parameters(), network.buffers(), hyper, member.seed, cls.dtype)
+        return Progress(
+            state, member.seed, rows, params.learning_rate, params.epochs, params.patience, done=params.epochs == 0
+        )
+
+    @classmethod
+    def _finished(cls, member: Member, progress: Progress) -> Fitted:
+        if progress.failure:
+            return Fitted(None, progress.failure, progress.epoch, progress.history)
+        model = cls(member.params, member.n_latents)
+        model.state = progress.state.arrays()
+        model.finish(member.train)
+        return Fitted(model, "", progress.epoch, progress.history)
+
+    def finish(self, train: ad.AnnData) -> None:
+        """Add to the state what a trained model derives from its training cells; nothing by default."""
+
+    def stack(self, n_genes: int, n_perturbations: int) -> tuple[Network, Stack]:
+        """Return the network and a stack of this one member, on the CPU."""
+        network = self.network(self.params, n_genes, self.n_latents, n_perturbations)
+        tensors = {n: torch.from_numpy(np.array(v)) for n, v in self.state.items()}
+        parameters = {n: tensors[n] for n in network.parameters()}
+        buffers = {n: tensors[n] for n in network.buffers()}
+        return network, Stack([MemberState(parameters, buffers, {})], torch.device("cpu"), self.dtype)
+
+    @abstractmethod
+    def embed(self, cells: ad.AnnData) -> Latents:
+        """Return posterior means of any cells."""
+
+
+def _resident(
+    members: Sequence[Member], device: torch.device, dtype: torch.dtype
+) -> tuple[Cells, list[tuple[int, int]]]:
+    """Put each world's cells into memory once, however many members share it; return the first rows of each member."""
+    blocks: list[ad.AnnData] = []
+    first: dict[int, int] = {}
+    for block in (b for m in members for b in (m.train, m.val)):
+        if id(block) not in first:
+            first[id(block)] = len(blocks)
+            blocks.append(block)
+    labels = [b.obs["perturbation"].cat.codes.to_numpy(dtype=np.int64) for b in blocks]
+    data = Cells([b.X for b in blocks], labels, device, dtype)
+    rows = [(int(data.offsets[first[id(m.train)]]), int(data.offsets[first[id(m.val)]])) for m in members]
+    return data, rows

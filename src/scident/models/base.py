@@ -1,0 +1,107 @@
+"""What a model is asked and what it answers.
+
+A model is one file with ``info = ModelInfo(...)``, ``class Params(PluginParams)`` and one subclass of `Model`.
+The train stage calls `fit_members`, the infer stage `embed`, then `targets` and `likelihood` where ``info.gives`` them.
+What a model learned stands in ``state``, plain arrays, so saving and loading are inherited.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+from jaxtyping import Float
+from scipy import sparse
+
+from scident.errors import ScidentError, reason_of
+from scident.params import PluginParams
+from scident.types import Latents, Targets
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model to be fitted: a replicate, a grid point and a seed."""
+
+    id: str
+    """As in ``r0.g1.s2``."""
+    train: ad.AnnData
+    val: ad.AnnData
+    params: PluginParams
+    n_latents: int
+    seed: np.random.SeedSequence
+    key: str = ""
+    """Digest of everything the result depends on; names its checkpoint."""
+
+
+@dataclass
+class Fitted:
+    """What came of a member."""
+
+    model: "Model | None"
+    """None: the fit failed."""
+    reason: str = ""
+    """Why it failed."""
+    epochs: int = 0
+    history: list[tuple[int, str, float]] = field(default_factory=list)
+    """(epoch, quantity, value)."""
+
+
+class Model(ABC):
+    """A method, a baseline or a control with one set of parameters."""
+
+    truth: ad.AnnData | None = None
+    """The truth file of the cells to embed; the infer stage sets it for positive controls and for nobody else."""
+
+    def __init__(self, params: PluginParams, n_latents: int) -> None:
+        self.params = params
+        self.n_latents = n_latents
+        self.state: dict[str, np.ndarray] = {}
+
+    @abstractmethod
+    def fit(self, train: ad.AnnData, val: ad.AnnData, rng: np.random.Generator) -> None:
+        """Learn from training cells (counts in X, obs perturbation with all K categories); `val` may steer stopping."""
+
+    @abstractmethod
+    def embed(self, cells: ad.AnnData) -> Latents:
+        """Return posterior means of any cells, in evaluation mode."""
+
+    def targets(self) -> Targets | None:
+        """Return which latents each of the K perturbations moves, if the model has such parameters."""
+        return None
+
+    def likelihood(self, cells: ad.AnnData, rng: np.random.Generator) -> Float[np.ndarray, " cells"]:
+        """Return the negative ELBO of each cell, nats; only asked of models that give a likelihood."""
+        raise ScidentError(f"{type(self).__name__} declares a likelihood but does not implement one")
+
+    @classmethod
+    def fit_members(cls, members: Sequence[Member], checkpoints: Path | None = None) -> list[Fitted]:
+        """Fit members one after the other; the failure of one leaves the others alone."""
+        return [cls._fit_one(member) for member in members]
+
+    @classmethod
+    def _fit_one(cls, member: Member) -> Fitted:
+        model = cls(member.params, member.n_latents)
+        try:
+            model.fit(member.train, member.val, np.random.default_rng(member.seed))
+        except Exception as error:
+            log.exception("%s failed on %s", cls.__name__, member.id)
+            return Fitted(None, reason_of(error))
+        return Fitted(model)
+
+
+def log_normalised(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
+    """Return log1p of counts per 10,000, dense; cells without counts stay zero."""
+    counts = dense(cells)
+    total = counts.sum(1, keepdims=True)
+    normalised: np.ndarray = np.log1p(counts * (1e4 / np.maximum(total, 1)))
+    return normalised
+
+
+def dense(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
+    """Return the counts as a dense double array."""
+    return np.asarray(cells.X.toarray() if sparse.issparse(cells.X) else cells.X, dtype=np.float64)

@@ -1,0 +1,21 @@
+"""Variational autoencoder with a standard normal prior: what the count VAE does without perturbation labels."""
+
+from scident.info import ModelInfo
+from scident.models._count_vae import CountVAE, CountVAEParams
+
+info = ModelInfo(
+    label="VAE",
+    source="Kingma & Welling 2014, arXiv 1312.6114; count model of Lopez et al. 2018, Nature Methods",
+    role="baseline",
+    gives=("latents", "likelihood"),
+    assumes="nothing about perturbations",
+    likelihood="negative binomial",
+)
+
+
+class Params(CountVAEParams):
+    """Parameters of the VAE."""
+
+
+class VAE(CountVAE):
+    """Prior mean 0 for every cell."""

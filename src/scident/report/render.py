@@ -1,0 +1,156 @@
+"""The page: everything in one file that needs nothing from outside."""
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+from markupsafe import Markup, escape
+
+from scident.contracts import HASHES
+from scident.report import figures, style, tables, view, words
+from scident.report.view import Headline, Place, Plan, Tables
+
+TEMPLATES = Path(__file__).parent / "templates"
+PACKAGES = ("scident", "numpy", "scipy", "scikit-learn", "pandas", "torch", "anndata", "snakemake")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report stage writes."""
+
+    html: str
+    figures: dict[str, str]
+    """File name without ending -> standalone SVG."""
+    tables: dict[str, pd.DataFrame]
+
+
+def report(plan: Plan, found: Tables) -> Report:
+    """Make the report of a benchmark from its plan and its aggregate tables."""
+    heads = {place: view.headline(plan, found, place) for place in view.places(plan)}
+    drawn: dict[str, str] = {}
+    sections = [_section(plan, found, pair, heads, drawn) for pair in view.pairs(plan)]
+    failed = tables.failures(plan, found.scores)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    page = environment.get_template("index.html.j2").render(
+        css=Markup((TEMPLATES / "style.css").read_text()),
+        colours=style.ROLE_COLOURS,
+        roles=style.ROLES,
+        sections=sections,
+        selection=tables.selection_table(plan, found.selected),
+        failures=tables.failure_table(failed),
+        costs=tables.cost_table(plan, found.costs),
+        metrics=_metric_cards(plan),
+        provenance=_provenance(plan, found.scores),
+        n_models=len(plan["models"]),
+        n_runs=sum(run["skipped"] is None for run in plan["runs"]),
+    )
+    csv = {"summary": found.summary, "ranks": found.ranks, "selected": found.selected, "costs": found.costs}
+    return Report(page, drawn, csv | {"failures": failed})
+
+
+def _section(
+    plan: Plan,
+    found: Tables,
+    pair: tuple[str, str],
+    heads: dict[Place, Headline | None],
+    drawn: dict[str, str],
+) -> dict[str, Any]:
+    dataset, split = pair
+    places = [Place(dataset, split, scope) for scope in view.scopes_of(plan, split)]
+    shown = [head for place in places if (head := heads[place]) is not None]
+    whole = Place(dataset, split, "")
+    slug = f"{dataset}-{split}"
+    run = next(r for r in plan["runs"] if (r["dataset"], r["split"]) == pair)
+    matrices = figures.target_matrices(whole.of(found.aligned), plan, f"targets-{slug}")
+    curves = figures.training_curves(whole.of(found.curves), plan, f"curves-{slug}")
+    headlines = [(f"headline-{h.place.slug}", h, figures.headline(h)) for h in shown]
+    drawn |= {name: svg for name, _, svg in [*headlines, *matrices, *curves]}
+    models = view.order_of_models(plan, shown[0] if shown else None)
+    return {
+        "id": slug,
+        "dataset": plan["datasets"][dataset],
+        "split": plan["splits"][split],
+        "size": f"{style.plural(len(run['replicates']), 'replicate')} × {style.plural(len(run['seeds']), 'seed')}",
+        "one_replicate": len(run["replicates"]) == 1,
+        "roles": {row.role for head in shown for row in head.rows},
+        "answers": [words.answer(plan, found, head) for head in shown],
+        "undefined": [style.SCOPES[p.scope] for p in places if heads[p] is None],
+        "headlines": [(h, style.SCOPES[h.place.scope], Markup(svg)) for _, h, svg in headlines],
+        "scores": [_scores(plan, found, place, models) for place in places],
+        "matrices": [(caption, Markup(svg)) for _, caption, svg in matrices],
+        "curves": [(caption, Markup(svg)) for _, caption, svg in curves],
+        "comparisons": [_comparisons(plan, found, place) for place in places if _tested(found, place)],
+    }
+
+
+def _scores(plan: Plan, found: Tables, place: Place, models: list[str]) -> dict[str, Any]:
+    table, legend = tables.score_table(plan, found, place, models)
+    return {
+        "scope": style.SCOPES[place.scope],
+        "table": table,
+        "legend": legend,
+        "left_out": tables.left_out(plan, found, place),
+    }
+
+
+def _tested(found: Tables, place: Place) -> bool:
+    # One replicate gives nothing to pair; the table file still says so.
+    return bool((place.of(found.ranks)["units"] > 1).any())
+
+
+def _comparisons(plan: Plan, found: Tables, place: Place) -> dict[str, Any]:
+    ranks = place.of(found.ranks)
+    order = {name: i for i, name in enumerate(plan["metrics"])}
+    ranks = ranks.sort_values("metric", key=lambda names: names.map(order), kind="stable")
+    head = ranks[ranks["metric"] == view.headline_metric(plan, place.dataset)]
+    rest = ranks.drop(index=head.index)
+    return {
+        "scope": style.SCOPES[place.scope],
+        "table": tables.comparison_table(plan, head, f"compare-{place.slug}") if len(head) else None,
+        "rest": tables.comparison_table(plan, rest, f"compare-rest-{place.slug}") if len(rest) else None,
+    }
+
+
+def _metric_cards(plan: Plan) -> list[dict[str, str]]:
+    cards = []
+    for name, metric in plan["metrics"].items():
+        low, high = (str(end).replace("inf", "∞").replace("-", "−") for end in metric["range"])
+        card = {key: metric[key] for key in ("label", "formula", "source")}
+        ends = {"no_skill": metric["no_skill"], "ceiling": metric["ceiling"]}
+        known = {key: "" if value is None else f"{value:g}" for key, value in ends.items()}
+        cards.append({**card, **known, "name": name, "better": metric["better"], "range": f"{low} to {high}"})
+    return cards
+
+
+def _provenance(plan: Plan, scores: pd.DataFrame) -> dict[str, Any]:
+    keys = ["dataset", "split", "model", *HASHES]
+    hashed = scores[scores["hash_data"] != ""][keys].drop_duplicates().astype(str).map(escape)
+    headings = ("Dataset", "Split", "Model", "Data", "Split", "Config", "Code")
+    columns = hashed[["model", "dataset", "split", *HASHES]]
+    labels = dict(zip(columns.columns, ("Model", "Dataset", "Split", *headings[3:]), strict=True))
+    return {
+        "versions": plan.get("versions") or _versions(),
+        "command": plan.get("command", "snakemake --cores 2"),
+        "config": yaml.safe_dump(dict(plan["config"]), sort_keys=False, allow_unicode=True, width=100),
+        "hashes": tables.to_html(columns, "hashes", labels) if len(columns) else None,
+        "models": [(m["label"], m["role"].replace("_", " "), m["source"]) for m in plan["models"].values()],
+        "datasets": [(d["label"], d["source"]) for d in plan["datasets"].values()],
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

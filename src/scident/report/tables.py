@@ -1,0 +1,235 @@
+"""The report's tables, as HTML without styles of their own (the page has one style sheet)."""
+
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from great_tables import GT, html
+from markupsafe import Markup, escape
+
+from scident.aggregate.units import SELECTED, floor_model
+from scident.report import style
+from scident.report.view import Place, Plan, Tables, is_ceiling
+from scident.report.words import fully_separated
+
+
+def to_html(frame: pd.DataFrame, name: str, labels: dict[str, str], group: str | None = None) -> Markup:
+    """Render a frame of ready-made HTML cells; its first column names the row.
+
+    Parameters
+    ----------
+    frame
+        Cells as safe HTML.
+    name
+        Id of the table in the page.
+    labels
+        Column to heading (safe HTML).
+    group
+        Column whose values head groups of rows.
+    """
+    table = GT(frame, id=name, groupname_col=group).fmt(str)
+    table = table.cols_label({column: html(label) for column, label in labels.items()})
+    text = re.sub(r"<style>.*?</style>", "", table.as_raw_html(), flags=re.DOTALL)
+    text = re.sub(r'(<div id="[^"]*") style="[^"]*"', r'\1 class="scroll" tabindex="0"', text, count=1)
+    return Markup(re.sub(r"\n\s*\n", "\n", text))
+
+
+def score_table(plan: Plan, tables: Tables, place: Place, models: list[str]) -> tuple[Markup | None, dict[str, str]]:
+    """Return methods × metrics of a place (mean over its interval), and the reasons of its empty cells in words.
+
+    The best method's cell is bold only where it is separated from every other one. None where nothing applies.
+    """
+    summary = place.of(tables.summary)
+    applies = summary.groupby(["metric", "variant"])["status"].transform(lambda s: (s != "not_applicable").any())
+    shown = summary[applies.astype(bool)]
+    if shown.empty:
+        return None, {}
+    columns = [(m, v) for m in plan["metrics"] for v in sorted(set(shown.loc[shown["metric"] == m, "variant"]))]
+    bold = _bold(place.of(tables.ranks))
+    cells = {(r["model"], r["grid_point"], r["metric"], r["variant"]): r for r in shown.to_dict("records")}
+    floors = {
+        (m, v): floor_model(
+            shown[(shown["metric"] == m) & (shown["variant"] == v)].drop_duplicates("model").set_index("model")["mean"],
+            plan,
+            m,
+        )
+        for m, v in columns
+    }
+    rows = []
+    for model in models:
+        points = plan["models"][model]["grid_points"]
+        compared = SELECTED if len(points) > 1 else points[0]
+        for point in dict.fromkeys([compared, *points]):
+            if any(key[:2] == (model, point) for key in cells):
+                row = {"role": style.ROLES[plan["models"][model]["role"]], "model": _name(plan, model, point)}
+                for m, v in columns:
+                    best = (model, m, v) in bold and point == compared
+                    row[f"{m}.{v}"] = _cell(cells.get((model, point, m, v)), best=best, floor=floors[m, v] == model)
+                rows.append(row)
+    labels = {"model": "Model"} | {f"{m}.{v}": _heading(plan, m, v) for m, v in columns}
+    table = to_html(pd.DataFrame(rows), f"scores-{place.slug}", labels, group="role")
+    reasons = {str(c["reason"]) for c in cells.values() if c["status"] != "ok"}
+    return table, {r: style.explain(r) for r in sorted(reasons) if style.explain(r) != r}
+
+
+def left_out(plan: Plan, tables: Tables, place: Place) -> list[str]:
+    """Name the metrics that apply to no model of a place, each with why."""
+    told = []
+    for (metric, variant), rows in place.of(tables.summary).groupby(["metric", "variant"], sort=False):
+        if (rows["status"] == "not_applicable").all():
+            why = ", ".join(sorted({style.explain(r) for r in rows["reason"]}))
+            suffix = f" ({variant})" if variant else ""
+            told.append(f"{plan['metrics'][metric]['label']}{suffix}: {why}")
+    return told
+
+
+def comparison_table(plan: Plan, ranks: pd.DataFrame, name: str) -> Markup:
+    """Return the paired comparisons of one dataset, split and scope."""
+    rows = [
+        {
+            "metric": escape(plan["metrics"][r["metric"]]["label"]) + (f" ({r['variant']})" if r["variant"] else ""),
+            "best": escape(plan["models"][r["best"]]["label"]),
+            "other": escape(plan["models"][r["other"]]["label"]),
+            "difference": _optional(r["difference"], "{:.3f}"),
+            "mean": "" if pd.isna(r["low"]) else f"[{r['low']:.3f}, {r['high']:.3f}]".replace("-", "−"),
+            "effect": _optional(r["effect"], "{:.2f}"),
+            "units": str(r["units"]),
+            "test": str(r["test"]),
+            "p": _optional(r["p_holm"], "{:.2g}"),
+            "verdict": escape(r["verdict"]),
+        }
+        for r in ranks.to_dict("records")
+    ]
+    headings = ("Metric", "Best", "Compared with", "Median gain", "95 % t interval of the mean gain", "Rank-biserial")
+    labels = dict(zip(rows[0], (*headings, "Units", "Test", "p (Holm)", "Verdict"), strict=True))
+    return to_html(pd.DataFrame(rows), name, labels)
+
+
+def selection_table(plan: Plan, selected: pd.DataFrame) -> Markup | None:
+    """Return the choices of models that had any; None without grids."""
+    several = selected[selected["rule"] != "only"]
+    if several.empty:
+        return None
+    rows = [
+        {
+            "model": escape(plan["models"][r["model"]]["label"]),
+            "dataset": escape(plan["datasets"][r["dataset"]]["label"]),
+            "split": escape(plan["splits"][r["split"]]["label"]),
+            "replicate": str(r["replicate"]),
+            "grid_point": escape(r["grid_point"]),
+            "rule": escape(r["rule"]),
+            "score": _optional(r["score"], "{:,.2f}"),
+            "regret": _optional(r["regret"], "{:.3f}"),
+        }
+        for r in several.to_dict("records")
+    ]
+    headings = ("Model", "Dataset", "Split", "Replicate", "Grid point", "Rule", "Validation nELBO", "Regret in MCC")
+    return to_html(pd.DataFrame(rows), "selected", dict(zip(rows[0], headings, strict=True)))
+
+
+def cost_table(plan: Plan, costs: pd.DataFrame) -> Markup | None:
+    """Return the costs per stage and run, jobs added up; None without any."""
+    if costs.empty:
+        return None
+    rows = []
+    for (stage, dataset, split, model), jobs in costs.groupby(["stage", "dataset", "split", "model"], sort=False):
+        label = plan["models"].get(model, {}).get("label", model or "(all)")
+        rows.append(
+            {
+                "model": escape(label),
+                "stage": escape(stage),
+                "place": escape(" / ".join(str(p) for p in (dataset, split) if p)),
+                "jobs": str(len(jobs)),
+                "members": str(jobs["members"].sum()),
+                "wall": _optional(jobs["wall_s"].sum(min_count=1), "{:,.1f}"),
+                "cpu": _optional(jobs["cpu_s"].sum(min_count=1), "{:,.1f}"),
+                "memory": _optional(jobs["peak_rss_mb"].max(), "{:,.0f}"),
+                "speed": _optional(jobs["cells_per_s"].mean(), "{:,.0f}"),
+                "parameters": _optional(jobs["n_params"].max(), "{:,.0f}"),
+            }
+        )
+    headings = ("Model", "Stage", "Dataset / split", "Jobs", "Members", "Wall, s", "CPU, s", "Peak memory, MB")
+    return to_html(
+        pd.DataFrame(rows), "costs", dict(zip(rows[0], (*headings, "Cells per s", "Parameters"), strict=True))
+    )
+
+
+def failures(plan: Plan, scores: pd.DataFrame) -> pd.DataFrame:
+    """Group failed score rows by dataset, split, model and reason.
+
+    Returns
+    -------
+    Columns dataset, split, model, label, reason, explanation, members (as ``r0.s1``, with the grid point where there
+    are several), rows.
+    """
+    failed = scores[scores["status"] == "failed"]
+    rows = []
+    for (dataset, split, model, reason), block in failed.groupby(["dataset", "split", "model", "reason"], sort=True):
+        members = block[block["seed"].notna()][["replicate", "grid_point", "seed"]].drop_duplicates()
+        several = len(plan["models"][model]["grid_points"]) > 1
+        names = [f"r{r}.{g}.s{s}" if several else f"r{r}.s{s}" for r, g, s in members.itertuples(index=False)]
+        if len(names) == _expected(plan, dataset, split, model):
+            names = [f"all {len(names)}"]
+        label = plan["models"][model]["label"]
+        place = {"dataset": dataset, "split": split, "model": model, "label": label}
+        why = {"reason": reason, "explanation": style.explain(str(reason))}
+        rows.append({**place, **why, "members": " ".join(sorted(names)), "rows": len(block)})
+    columns = ["dataset", "split", "model", "label", "reason", "explanation", "members", "rows"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _expected(plan: Plan, *place: object) -> int:
+    run = next(r for r in plan["runs"] if (r["dataset"], r["split"], r["model"]) == place)
+    return len(run["replicates"]) * len(run["grid_points"]) * len(run["seeds"])
+
+
+def failure_table(found: pd.DataFrame) -> Markup | None:
+    """Return the failures as a table; None where there are none."""
+    if found.empty:
+        return None
+    cells = found.astype(str).map(escape)
+    cells = cells[["label", "dataset", "split", "reason", "explanation", "members", "rows"]]
+    headings = ("Model", "Dataset", "Split", "Reason", "In words", "Members", "Score rows")
+    return to_html(cells, "failures-table", dict(zip(cells.columns, headings, strict=True)))
+
+
+def _optional(value: float, form: str) -> str:
+    return "" if pd.isna(value) else form.format(value).replace("-", "−")
+
+
+def _bold(ranks: pd.DataFrame) -> set[tuple[str, str, str]]:
+    grouped = ranks.groupby(["best", "metric", "variant"])
+    return {(str(b), str(m), str(v)) for (b, m, v), rows in grouped if fully_separated(rows)}
+
+
+def _heading(plan: Plan, metric: str, variant: str) -> Markup:
+    declared = plan["metrics"][metric]
+    small = Markup("<small>{}</small>").format(variant) if variant else ""
+    return Markup("{}\u00a0{}{}").format(declared["label"], style.ARROWS.get(declared["better"], ""), small)
+
+
+def _name(plan: Plan, model: str, point: str) -> Markup:
+    entry = plan["models"][model]
+    several = len(entry["grid_points"]) > 1
+    small = Markup("<small>{}</small>").format(point.strip("()")) if several else ""
+    tag = Markup(" <span class='tag'>ceiling</span>") if is_ceiling(plan, model) else ""
+    return Markup("<i class='dot {}'></i>{}{}{}").format(entry["role"], entry["label"], tag, small)
+
+
+def _cell(record: dict[Hashable, Any] | None, *, best: bool, floor: bool) -> Markup:
+    if record is None:
+        return Markup("")
+    status, reason = str(record["status"]), str(record["reason"])
+    if status != "ok":
+        word = "failed" if status == "failed" else "n/a"
+        return Markup("<span class='{}'>{}<small>{}</small></span>").format(status, word, reason.replace("_", " "))
+    mean, low, high = (float(record[k]) for k in ("mean", "low", "high"))
+    text = Markup("<b>{}</b>" if best else "{}").format(style.number(mean))
+    notes = [part for part in reason.split(";") if part and not part.startswith("failed:")]
+    lines = [style.interval(low, high)] if np.isfinite(low) else []
+    lines += [f"{record['n_ok']}/{record['n_total']} ok"] if record["n_ok"] != record["n_total"] else []
+    lines += [note for note in notes if len(note) <= 12]
+    lines += ["= floor"] if floor else []
+    return text + Markup("").join(Markup("<small>{}</small>").format(line) for line in lines)

@@ -1,0 +1,115 @@
+"""The answer in sentences, made from the numbers: which method is best, and whether that is certain."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from scident.aggregate.ranks import CLAIM_FROM, RANKED_ROLES
+from scident.report import style
+from scident.report.view import Headline, Plan, Row, Tables
+
+CERTAIN, PROVISIONAL, OPEN = "certain", "provisional", "open"
+"""How sure a ranking is; also the badge's CSS class."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one place says."""
+
+    where: str
+    level: str
+    badge: str
+    text: Markup
+
+
+def answer(plan: Plan, tables: Tables, head: Headline) -> Answer:
+    """Put the headline of one place into words."""
+    where = style.SCOPES[head.place.scope]
+    where = where[0].upper() + where[1:]
+    candidates = [row for row in head.rows if row.role in RANKED_ROLES and row.status == "ok"]
+    if not candidates:
+        return Answer(where, OPEN, "no result", Markup("No method has a result here; the failures are listed below."))
+    if not plan["datasets"][head.place.dataset]["has_truth"]:
+        return Answer(where, OPEN, "no ranking claim", _stability(head, candidates))
+    ranks = head.place.of(tables.ranks)
+    ranks = ranks[ranks["metric"] == head.metric]
+    best = head.row(str(ranks["best"].iloc[0])) if len(ranks) else candidates[0]
+    extreme = "highest" if head.better == "higher" else "lowest"
+    lead = Markup("<b>{} has the {} {}: {}</b>{}.").format(
+        best.label, extreme, head.label, _value(best), _between(best.mean, head)
+    )
+    level, badge, certainty = _certainty(plan, head, ranks)
+    return Answer(where, level, badge, Markup(" ").join(part for part in (lead, certainty, _lost(head)) if part))
+
+
+def fully_separated(ranks: pd.DataFrame) -> bool:
+    """Whether the best is separated from every method that is ranked (rows of one metric in one place)."""
+    ranked = ranks[~ranks["verdict"].str.startswith("not ranked")]
+    return len(ranked) > 0 and bool(ranked["verdict"].str.startswith("separated").all())
+
+
+def _value(row: Row) -> str:
+    spread = f" {style.interval(row.low, row.high)}" if np.isfinite(row.low) else ""
+    return style.number(row.mean) + spread
+
+
+def _between(value: float, head: Headline) -> str:
+    ends = [f"floor {style.number(head.floor)} ({head.floor_label})"] if np.isfinite(head.floor) else []
+    ends += [f"ceiling {style.number(head.ceiling)}"] if np.isfinite(head.ceiling) else []
+    if len(ends) < 2:
+        return f" ({ends[0]})" if ends else ""
+    share = (value - head.floor) / (head.ceiling - head.floor)
+    told = f"{100 * share:.0f} % of the way from floor to ceiling" if share > 0 else "not above the floor"
+    return f", {told} ({'; '.join(ends)})"
+
+
+def _certainty(plan: Plan, head: Headline, ranks: pd.DataFrame) -> tuple[str, str, str]:
+    if head.units < 2:
+        return (
+            OPEN,
+            "no ranking claim",
+            "There is one replicate: the spread is over training seeds only, so no ranking.",
+        )
+    ranked = ranks[ranks["units"] > 0]
+    if ranked.empty:
+        return OPEN, "no ranking claim", "Nothing else could be ranked beside it."
+    n = int(ranked["units"].min())
+    if ranked["verdict"].str.startswith("no claim").any():
+        few = f"With {style.plural(n, 'replicate')} no ranking is claimed ({CLAIM_FROM} are needed)."
+        return OPEN, "no ranking claim", few
+    how = f"({' / '.join(sorted(set(ranked['test'])))}, Holm, {style.plural(n, 'replicate')})"
+    apart = ranked["verdict"].str.startswith("separated")
+    if not apart.all():
+        close, clear = (_labels(plan, ranked.loc[which, "other"]) for which in (~apart, apart))
+        text = f"Whether it is best is not certain: it is not separable from {close}"
+        return OPEN, "not certain", f"{text}{f'; it is separated from {clear}' if clear else ''} {how}."
+    text = f"It is separated from each of the other {len(ranked)} methods and baselines"
+    if ranked["verdict"].str.contains("provisional").any():
+        return PROVISIONAL, "best, provisionally", f"{text}, provisionally because units are few {how}."
+    return CERTAIN, "best", f"{text} {how}."
+
+
+def _labels(plan: Plan, models: "pd.Series[str]") -> str:
+    return ", ".join(str(plan["models"][m]["label"]) for m in models)
+
+
+def _lost(head: Headline) -> str:
+    lost = [row for row in head.rows if row.status != "not_applicable" and row.n_ok < row.n_total]
+    told = [f"{row.label} {row.n_total - row.n_ok} of {row.n_total}" for row in lost]
+    return f"Failed members: {', '.join(told)}." if told else ""
+
+
+def _stability(head: Headline, candidates: list[Row]) -> Markup:
+    beside = [row for row in head.rows if row.role == "negative_control" and row.status == "ok"]
+    values, controls = (", ".join(f"{row.label} {_value(row)}" for row in rows) for rows in (candidates, beside))
+    spread = (
+        "There is one replicate, so the brackets are over training seeds only: no ranking claim."
+        if head.units < 2
+        else "Agreement between trainings is not correctness, so nothing is ranked."
+    )
+    return Markup(
+        "This dataset has no true latents, so nothing here says that latents are causal; it says whether two trainings "
+        "agree. <b>{}: {}</b>. Beside them: {}; perfect agreement is {}. {} {}"
+    ).format(head.label, values, controls or "no control", style.number(head.ceiling), spread, _lost(head))

@@ -1,0 +1,1 @@
+"""Generative processes whose true latents are known: one file each."""

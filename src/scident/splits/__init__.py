@@ -1,0 +1,1 @@
+"""Which conditions are held out: one file per rule."""

@@ -1,0 +1,1 @@
+"""The seven stages: read, call plug-ins, write."""

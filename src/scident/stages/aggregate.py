@@ -1,0 +1,51 @@
+"""Aggregate stage: every score, target matrix, training curve and cost of a benchmark in seven tables."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scident import contracts, io
+from scident.aggregate import collect, costs, intervals, ranks, select, units
+
+log = logging.getLogger(__name__)
+
+
+def run(plan: dict[str, Any], results: Path, out: Path, benchmarks: Path | None = None) -> None:
+    """Write ``scores``, ``summary``, ``ranks``, ``selected``, ``costs``, ``aligned`` and ``curves`` (parquet) to `out`.
+
+    Parameters
+    ----------
+    plan
+        The benchmark's plan: what was asked for, so that what is missing becomes a row.
+    results
+        Root of the result folders.
+    out
+        Folder of the tables.
+    benchmarks
+        Folder of the workflow's benchmark files; by default ``benchmarks`` beside or inside `results`.
+    """
+    scores = collect.collect_scores(plan, results)
+    selected = _filled(select.select(scores, plan), "selected")
+    chosen = units.at_selection(scores, selected)
+    several = chosen[chosen["grid_point"] == units.SELECTED]
+    shown = pd.concat([scores, several], ignore_index=True) if len(several) else scores
+    folders = [f for f in (benchmarks, results.parent / "benchmarks", results / "benchmarks") if f and f.is_dir()]
+    tables = {
+        "scores": scores,
+        "summary": _filled(intervals.summary(shown), "summary"),
+        "ranks": _filled(ranks.compare(units.per_unit(chosen), plan), "ranks"),
+        "selected": selected,
+        "costs": costs.collect_costs(plan, results, folders[0] if folders else None),
+        "aligned": collect.collect_aligned(plan, results),
+        "curves": collect.collect_curves(plan, results),
+    }
+    for name, table in tables.items():
+        io.write_table(table, out / f"{name}.parquet", name)
+    failed = int((scores["status"] == "failed").sum())
+    log.info("aggregated %d runs: %d score rows, %d failed", len(plan["runs"]), len(scores), failed)
+
+
+def _filled(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    return contracts.check_table(io.empty_table(name) if table.empty else table, name)

@@ -1,0 +1,150 @@
+"""Infer stage: let the trained members of one shard say what they give, for all cells."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from scident import io, registry, rng
+from scident.errors import NonFiniteError, NotApplicable, reason_of
+from scident.info import ModelInfo
+from scident.models.base import Model
+from scident.stages._cost import measured
+from scident.stages._members import Spec, load_states, member_id, members_table, model_class, status
+from scident.types import Targets
+
+log = logging.getLogger(__name__)
+
+
+def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], parts: Path, out: Path) -> None:
+    """Write latents, targets and likelihoods of every member, and ``status.json``.
+
+    Parameters
+    ----------
+    spec
+        As `Plan.model_spec` gives it.
+    train
+        Folder the train stage wrote.
+    data, truth
+        One file per replicate of the benchmark, in order; `truth` is empty but for positive controls.
+    parts
+        ``parts.parquet`` of the split: likelihoods are computed for cells that are scored.
+    out
+        Folder to write.
+    """
+    registry.register(spec["plugins"])
+    info = registry.describe("models", spec["use"])
+    assert isinstance(info, ModelInfo)
+    fitted = io.read_table(train / "members.parquet", "members").set_index("member", drop=False)
+    states = load_states(train / "model.pt")
+    cut = io.read_table(parts, "parts")
+    table = written_members(spec, info.stochastic)
+    with measured() as costs, io.atomic_folder(out) as folder:
+        worlds = {r: _World(r, data, truth, cut) for r in sorted(set(table["replicate"]))}
+        for i, row in table.iterrows():
+            source = fitted.loc[row["fitted_as"]]
+            table.loc[i, ["status", "reason", "epochs"]] = [source["status"], source["reason"], source["epochs"]]
+            if source["status"] == "ok":
+                state = states[row["fitted_as"]]
+                outcome = _infer(spec, info, row, state, worlds[row["replicate"]], folder / row["member"])
+                table.loc[i, ["status", "reason"]] = outcome
+        io.write_table(table, folder / "members.parquet", "members")
+        hashes = {"hash_code": spec["hash_code"]}
+        io.write_json(status("infer", table, costs, hashes), folder / "status.json")
+
+
+def write_failed(spec: Spec, out: Path, reason: str) -> None:
+    """Write the declared output of a job that came to nothing."""
+    info = registry.describe("models", spec["use"])
+    assert isinstance(info, ModelInfo)
+    with io.atomic_folder(out) as folder:
+        table = written_members(spec, info.stochastic).assign(reason=reason)
+        io.write_table(table, folder / "members.parquet", "members")
+        io.write_json(status("infer", table, {}, {"hash_code": spec["hash_code"]}), folder / "status.json")
+
+
+def written_members(spec: Spec, stochastic: bool) -> pd.DataFrame:
+    """Return the members results are written for: a deterministic model's one fit stands under every seed."""
+    table = members_table(spec)
+    if stochastic:
+        return table
+    points = list(spec["grid"])
+    copies = [table.assign(seed=seed) for seed in spec["seeds"]]
+    full = pd.concat(copies, ignore_index=True)
+    columns = zip(full["replicate"], full["grid_point"], full["seed"], strict=True)
+    full["member"] = [member_id(r, points.index(g), s) for r, g, s in columns]
+    return full.sort_values(["replicate", "grid_point", "seed"], ignore_index=True)
+
+
+class _World:
+    """Cells of one replicate, read when first asked for."""
+
+    def __init__(self, replicate: int, data: Sequence[Path], truth: Sequence[Path], cut: pd.DataFrame) -> None:
+        self.cells = io.read_data(data[replicate])
+        self.truth: ad.AnnData | None = io.read_truth(truth[replicate]) if truth else None
+        own = cut[cut["replicate"] == replicate].set_index("cell_id")["part"]
+        self.part = own.reindex(self.cells.obs_names).to_numpy()
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Cells some scope scores: all but training cells, and these too where published code scores them."""
+        released = not np.isin(self.part, ["fit", "score"]).any()
+        scored: np.ndarray = (self.part != "train") | released
+        return scored
+
+
+def _infer(
+    spec: Spec, info: ModelInfo, row: pd.Series, state: dict[str, np.ndarray], world: _World, folder: Path
+) -> tuple[str, str]:
+    """Write one member's files and return (status, reason)."""
+    try:
+        params = registry.load("models", spec["use"]).Params(**spec["grid"][row["grid_point"]])
+        model = model_class(spec["use"])(params, spec["n_latents"])
+        model.state = state
+        model.truth = world.truth
+        _write(spec, info, row, model, world, folder)
+    except NotApplicable as reason:
+        return "not_applicable", reason.reason
+    except Exception as error:
+        log.exception("%s failed on %s", spec["model"], row["member"])
+        return "failed", reason_of(error)
+    return "ok", ""
+
+
+def _write(spec: Spec, info: ModelInfo, row: pd.Series, model: Model, world: _World, folder: Path) -> None:
+    cells = world.cells
+    z = model.embed(cells)
+    if z.ndim != 2 or len(z) != cells.n_obs:
+        raise ValueError(f"embed must return one row per cell, got shape {z.shape} for {cells.n_obs} cells")
+    if not np.isfinite(z).all():
+        raise NonFiniteError("latents")
+    targets = model.targets() if "targets" in info.gives else None
+    nelbo = None
+    if "likelihood" in info.gives:
+        names = {"dataset": spec["dataset"], "replicate": int(row["replicate"]), "split": spec["split"]}
+        names |= {"model": spec["model"], "grid_point": row["grid_point"], "seed": int(row["seed"])}
+        nelbo = model.likelihood(cells[world.scored], rng.generator("infer", **names))
+    io.write_latents(folder / "latents.npz", cells.obs_names.to_numpy(), z)
+    if targets is not None:
+        names_of = cells.obs["perturbation"].cat.categories.to_numpy()
+        io.write_table(targets_table(targets, names_of), folder / "targets.parquet", "targets")
+    if nelbo is not None:
+        frame = pd.DataFrame({"cell_id": cells.obs_names[world.scored], "nelbo": nelbo})
+        io.write_table(frame, folder / "likelihood.parquet", "likelihood")
+
+
+def targets_table(targets: Targets, perturbations: np.ndarray) -> pd.DataFrame:
+    """Return one row per perturbation and latent."""
+    perts, latents = targets.score.shape
+    return pd.DataFrame(
+        {
+            "perturbation": np.repeat(perturbations, latents),
+            "latent": np.tile(np.arange(latents), perts),
+            "score": targets.score.ravel(),
+            "on": targets.on.ravel(),
+            "source": targets.source,
+        }
+    )

@@ -1,0 +1,207 @@
+"""Score stage: every metric on every member and scope of one dataset × split × model, one tidy row per value."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scident import io, registry, rng
+from scident.contracts import TABLES
+from scident.errors import NonFiniteError, NotApplicable, ScidentError
+from scident.info import MetricInfo
+from scident.metrics.base import Member, Value
+from scident.stages._score_aligned import aligned_rows
+from scident.stages._score_inputs import Found, World, find_members, inputs_for, read_member, read_world, replicate_of
+from scident.types import Scope
+
+log = logging.getLogger(__name__)
+
+SCOPES_OF: dict[str, tuple[Scope, ...]] = {"heldout": ("iid", "ood", "val"), "released": ("insample", "ood", "val")}
+"""Protocol of the split -> scopes that have rows."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one metric: values, or a status with its reason."""
+
+    status: str
+    reason: str = ""
+    values: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric entry of the configuration."""
+
+    name: str
+    use: str
+    params: Mapping[str, Any]
+    info: MetricInfo
+
+
+def run(
+    spec: Mapping[str, Any],
+    infer: list[Path],
+    data: list[Path],
+    truth: list[Path],
+    parts: Path,
+    out: Path,
+    aligned: Path,
+) -> None:
+    """Write the score table and the aligned target matrix of one run.
+
+    Parameters
+    ----------
+    spec
+        What the run is (dataset, split, model, protocol, replicates, seeds, grid_points), its metrics, and the hashes
+        that go into every row.
+    infer
+        Folders of all shards of the infer stage.
+    data, truth
+        Files of the replicates, named ``r{replicate}.…``; `truth` is empty where none is known.
+    parts
+        Table of parts, with ``parts.sha256`` beside it.
+    out, aligned
+        Tables ``scores`` and ``aligned`` to write.
+    """
+    started = time.monotonic()
+    registry.register(spec["plugins"])
+    files = {replicate_of(p): p for p in data}
+    truths = {replicate_of(p): p for p in truth}
+    table = io.read_table(parts, "parts")
+    members = find_members(infer, product(spec["replicates"], spec["grid_points"], spec["seeds"]))
+    rows: list[Row] = []
+    matrices: list[pd.DataFrame] = []
+    for replicate in spec["replicates"]:
+        world = read_world(replicate, files[replicate], truths.get(replicate), table)
+        for grid_point in spec["grid_points"]:
+            group = {seed: members[replicate, grid_point, seed] for seed in spec["seeds"]}
+            scorer = _Group(spec, replicate, grid_point, world, group)
+            rows += scorer.rows()
+            if replicate == spec["replicates"][0]:
+                scope = SCOPES_OF[spec["protocol"]][0]
+                matrices += aligned_rows([inputs_for(world, scope, (m,), spec) for m in scorer.members.values()], spec)
+    hashes = {name: spec[name] for name in ("hash_config", "hash_code")}
+    hashes["hash_split"] = parts.with_name("parts.sha256").read_text().strip()
+    frame = pd.DataFrame(rows).assign(dataset=spec["dataset"], split=spec["split"], model=spec["model"], **hashes)
+    io.write_table(frame[list(TABLES["scores"].columns)], out, "scores")
+    io.write_table(pd.concat(matrices) if matrices else io.empty_table("aligned"), aligned, "aligned")
+    name = "/".join(spec[part] for part in ("dataset", "split", "model"))
+    failed = int((frame["status"] == "failed").sum())
+    log.info("scored %s: %d rows, %d failed, %.1f s", name, len(frame), failed, time.monotonic() - started)
+
+
+class _Group:
+    """All seeds of one replicate and grid point."""
+
+    def __init__(
+        self, spec: Mapping[str, Any], replicate: int, grid_point: str, world: World, found: Mapping[int, Found]
+    ) -> None:
+        self.spec, self.replicate, self.grid_point, self.world = spec, replicate, grid_point, world
+        self.members: dict[int, Member] = {}
+        self.lost: dict[int, Outcome] = {}
+        for seed, place in found.items():
+            if place.folder is None:
+                self.lost[seed] = Outcome(place.status, place.reason)
+                continue
+            try:
+                key, by_label = (replicate, grid_point, seed), bool(spec["label_conditioned"])
+                self.members[seed] = read_member(place.folder, key, world, label_conditioned=by_label)
+            except Exception as error:
+                log.exception("cannot read member %s", place.folder)
+                self.lost[seed] = Outcome("failed", _reason(error))
+
+    def rows(self) -> list[Row]:
+        """Return a row for every metric, scope, variant and seed, whatever happened."""
+        rows: list[Row] = []
+        for metric, scope in _jobs(self.spec):
+            outcomes = self._over_seeds(metric, scope) if metric.info.over == "seeds" else self._each(metric, scope)
+            for seed, outcome in outcomes:
+                rows += [self._row(metric, scope, seed, fields) for fields in _fields(metric, scope, outcome)]
+        return rows
+
+    def _each(self, metric: Metric, scope: Scope) -> Iterator[tuple[int | None, Outcome]]:
+        known: tuple[Member, Outcome] | None = None
+        for seed in self.spec["seeds"]:
+            if seed in self.lost:
+                yield seed, self.lost[seed]
+                continue
+            member = self.members[seed]
+            copied = known is not None and not self.spec["stochastic"] and np.array_equal(known[0].z, member.z)
+            if known is None or not copied:
+                known = member, self._score(metric, scope, (member,))
+            yield seed, known[1]
+
+    def _over_seeds(self, metric: Metric, scope: Scope) -> Iterator[tuple[int | None, Outcome]]:
+        if self.lost:
+            yield None, Outcome("failed", "member_failed")
+        else:
+            yield None, self._score(metric, scope, tuple(self.members.values()))
+
+    def _score(self, metric: Metric, scope: Scope, members: tuple[Member, ...]) -> Outcome:
+        """Run one metric; whatever it raises becomes a status."""
+        if scope == "ood" and not (self.world.obs["part"] == "heldout_score").any():
+            return Outcome("not_applicable", "split_undefined")
+        names = {"dataset": self.spec["dataset"], "replicate": self.replicate, "split": self.spec["split"]}
+        try:
+            module = registry.load("metrics", metric.use)
+            stream = rng.generator(f"score:{metric.name}", **names, seed=0)  # no model: equal draws for all methods
+            inputs = inputs_for(self.world, scope, members, self.spec)
+            values = tuple(module.score(inputs, module.Params(**metric.params), stream))
+        except NotApplicable as refusal:
+            return Outcome("not_applicable", refusal.reason)
+        except NonFiniteError as error:
+            return Outcome("failed", str(error))
+        except Exception as error:
+            log.exception("metric %s failed on %s", metric.name, (*names.values(), self.spec["model"], scope))
+            return Outcome("failed", _reason(error))
+        return Outcome("ok", values=values)
+
+    def _row(self, metric: Metric, scope: Scope, seed: int | None, fields: Row) -> Row:
+        where = {"replicate": self.replicate, "grid_point": self.grid_point, "scope": scope, "seed": seed}
+        return {**where, "metric": metric.name, "hash_data": self.world.hash_data, **fields}
+
+
+def _jobs(spec: Mapping[str, Any]) -> Iterator[tuple[Metric, Scope]]:
+    for name, entry in spec["metrics"].items():
+        info = registry.describe("metrics", entry["use"])
+        assert isinstance(info, MetricInfo)
+        metric = Metric(name, entry["use"], entry["params"], info)
+        yield from ((metric, scope) for scope in SCOPES_OF[spec["protocol"]] if scope in info.scopes)
+
+
+def _fields(metric: Metric, scope: Scope, outcome: Outcome) -> Iterator[Row]:
+    """Yield what differs between rows of one outcome: one per value, or one per variant that has none."""
+    empty = {"perturbation": None, "value": np.nan, "se": np.nan, "n": 0}
+    given = {value.variant for value in outcome.values if value.perturbation is None}
+    for variant in metric.info.variants_on(scope):
+        if outcome.status != "ok":
+            yield {**empty, "variant": variant, "status": outcome.status, "reason": outcome.reason}
+        elif variant not in given:
+            yield {**empty, "variant": variant, "status": "failed", "reason": "variant_missing"}
+    for value in outcome.values:
+        where = {**empty, "variant": value.variant, "perturbation": value.perturbation}
+        if value.missing:
+            yield {**where, "status": "not_applicable", "reason": value.missing}
+        elif not np.isfinite(value.value):
+            yield {**where, "status": "failed", "reason": "nonfinite_score"}
+        else:
+            numbers = {"value": value.value, "se": np.nan if value.se is None else value.se, "n": value.n}
+            yield {**where, **numbers, "status": "ok", "reason": value.note}
+
+
+def _reason(error: Exception) -> str:
+    """Return one line for the ``reason`` column."""
+    if isinstance(error, ScidentError):
+        return " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "oom"
+    return f"exception: {type(error).__name__}: {' '.join(str(error).split())}"

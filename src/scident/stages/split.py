@@ -1,0 +1,165 @@
+"""Stage split: cut each replicate's cells into parts and write what training may see.
+
+Reads ``data/{dataset}/r*.h5ad``; writes ``split/{dataset}/{split}/`` parts.parquet, parts.sha256 and train.h5ad (cells
+of the parts train and val of all replicates; every perturbation name, so that parameter tables have K rows).
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Shaped
+
+from scident import io, registry, rng
+from scident.errors import ConfigError, ContractError, PluginError
+
+log = logging.getLogger(__name__)
+
+SHARES = (("train", 72), ("val", 8), ("fit", 10), ("score", 10))
+"""Per cent of the cells of each training condition."""
+HELDOUT_SHARES = (("heldout_fit", 50), ("heldout_score", 50))
+"""Per cent of the cells of each held-out condition."""
+SEEN = ("train", "val")
+KEPT = ("perturbation", "is_control", "context", "dose", "batch")
+"""Columns of obs that training may see, where a dataset has them."""
+
+
+def run(spec: Mapping[str, Any], data: Sequence[Path], parts: Path, train: Path, digest: Path) -> None:
+    """Cut all replicates of a dataset.
+
+    Parameters
+    ----------
+    spec
+        dataset, name, use, protocol (heldout or released), params, replicates, plugins.
+    data
+        Files of the replicates, in the order of ``spec["replicates"]``.
+    parts, train, digest
+        Where to write the table of parts, the training cells, and the digest of the table.
+
+    Raises
+    ------
+    ConfigError, ContractError, PluginError
+        The split does not fit the data, the replicates do not fit each other, or the plug-in breaks its word.
+    """
+    registry.register(spec.get("plugins", ()))
+    module = registry.load("splits", spec["use"])
+    params = module.Params(**spec["params"])
+    tables, seen = [], []
+    for replicate, path in zip(spec["replicates"], data, strict=True):
+        adata = io.read_data(path)
+        stream = rng.generator("split", dataset=spec["dataset"], replicate=replicate, split=spec["name"])
+        heldout = _held_out(module.assign(adata, params, stream), adata, spec["use"])
+        part = cut(adata.obs, heldout, spec["protocol"], stream)
+        _need_training(part, spec)
+        tables.append(
+            pd.DataFrame({"replicate": replicate, "cell_id": adata.obs_names, "part": part, "heldout": heldout})
+        )
+        seen.append(_training_cells(adata, part, replicate))
+    table = pd.concat(tables, ignore_index=True)
+    io.write_h5ad(_stack(seen), train)
+    io.write_table(table, parts, "parts")
+    with io.atomic(digest) as temporary:
+        temporary.write_text(io.digest(parts) + "\n")
+    sizes = table["part"].value_counts()
+    log.info("%s %s: %s", spec["dataset"], spec["name"], ", ".join(f"{name} {sizes[name]}" for name in sizes.index))
+
+
+def cut(
+    obs: pd.DataFrame, heldout: Bool[np.ndarray, " cells"], protocol: str, rng: np.random.Generator
+) -> Shaped[np.ndarray, " cells"]:
+    """Name the part of every cell.
+
+    Parameters
+    ----------
+    obs
+        perturbation and context of each cell, index = cell names.
+    heldout
+        Which cells belong to held-out conditions.
+    protocol
+        heldout: every condition is cut in the same proportions, so that parts differ by chance alone; released: as
+        published code does, 90 % train, the rest val, regardless of condition, and held-out cells are only scored.
+    rng
+        Source of randomness. Cells are taken in the order of their names, so the order of the file does not matter.
+
+    Returns
+    -------
+    Part names, in the order of `obs`.
+    """
+    part = np.empty(len(obs), dtype=object)
+    order = np.argsort(obs.index.to_numpy(dtype=str), kind="stable")
+    inside, outside = order[~heldout[order]], order[heldout[order]]
+    if protocol == "released":
+        n_train = -(-9 * len(inside) // 10)  # ceil(0.9 N) without rounding error
+        part[inside] = "train"
+        part[rng.permutation(inside)[: len(inside) - n_train]] = "val"
+        part[outside] = "heldout_score"
+    else:
+        for cells in _conditions(obs, inside):
+            part[rng.permutation(cells)] = _shared_out(len(cells), SHARES, rng)
+        for cells in _conditions(obs, outside):
+            part[rng.permutation(cells)] = _shared_out(len(cells), HELDOUT_SHARES, rng)
+    return part
+
+
+def _conditions(obs: pd.DataFrame, cells: np.ndarray) -> Iterable[np.ndarray]:
+    """Group row numbers by perturbation and context, groups in the order of their names."""
+    keys = [obs[name].astype(str).to_numpy()[cells] for name in ("perturbation", "context")]
+    return (cells[rows] for _, rows in sorted(pd.DataFrame(dict(enumerate(keys))).groupby([0, 1]).indices.items()))
+
+
+def _shared_out(
+    cells: int, shares: Sequence[tuple[str, int]], rng: np.random.Generator
+) -> Shaped[np.ndarray, " cells"]:
+    """Repeat part names in proportion, each within one cell of its share.
+
+    One random offset rounds all borders, so that small conditions give every part its share on average; rounding to
+    the nearest would never put a cell of a five-cell condition into val.
+    """
+    percent = np.cumsum([0, *(share for _, share in shares)])
+    borders = np.floor(percent * cells / 100 + rng.random()).astype(int)
+    return np.repeat(np.array([name for name, _ in shares], dtype=object), np.diff(borders))
+
+
+def _held_out(found: object, adata: ad.AnnData, use: str) -> Bool[np.ndarray, " cells"]:
+    whole = isinstance(found, pd.Series) and found.index.equals(adata.obs_names) and found.dtype == bool
+    if not whole or not isinstance(found, pd.Series):
+        raise PluginError(
+            f"splits/{use}.py: assign must return a Series of bool with the cell names as index, in order"
+        )
+    return found.to_numpy()
+
+
+def _need_training(part: Shaped[np.ndarray, " cells"], spec: Mapping[str, Any]) -> None:
+    for name in SEEN:
+        if not (part == name).any():
+            raise ConfigError(
+                f"splits.{spec['name']} leaves {spec['dataset']} no cell in the part {name!r} (of {len(part)} cells); "
+                "hold out less or use more cells"
+            )
+
+
+def _training_cells(adata: ad.AnnData, part: Shaped[np.ndarray, " cells"], replicate: int) -> ad.AnnData:
+    rows = np.flatnonzero(np.isin(part, SEEN))
+    obs = adata.obs.iloc[rows][[name for name in KEPT if name in adata.obs]].copy()
+    obs.insert(0, "replicate", np.int64(replicate))
+    obs.insert(1, "cell_id", adata.obs_names[rows].astype(str))
+    obs.insert(2, "part", pd.Categorical(part[rows], categories=SEEN))
+    obs.index = pd.Index([f"r{replicate}:{name}" for name in obs["cell_id"]])
+    # selecting rows of a categorical keeps all its categories; AnnData views would drop those without cells
+    return ad.AnnData(adata.X[rows], obs=obs, var=pd.DataFrame(index=adata.var_names))
+
+
+def _stack(replicates: Sequence[ad.AnnData]) -> ad.AnnData:
+    first = replicates[0]
+    names = first.obs["perturbation"].cat.categories
+    for other in replicates[1:]:
+        same_names = other.obs["perturbation"].cat.categories.equals(names)
+        if not (same_names and other.var_names.equals(first.var_names)):
+            raise ContractError("replicates of one dataset must have the same genes and perturbation names, in order")
+    stacked = ad.concat(replicates, merge="same")
+    stacked.obs["perturbation"] = stacked.obs["perturbation"].cat.set_categories(names)
+    return stacked

@@ -1,0 +1,39 @@
+"""Axis names used in every array annotation: cells, genes, perts, latents, factors, members, batch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Latents = Float[np.ndarray, "cells latents"]
+"""Estimated latents of some cells (posterior means), any unit."""
+
+Factors = Float[np.ndarray, "cells factors"]
+"""True latents of the same cells, in the simulator's units."""
+
+Scores = Float[np.ndarray, "perts latents"]
+"""How strongly each perturbation is believed to move each latent, any unit, higher is more."""
+
+TargetMask = Bool[np.ndarray, "perts factors"]
+"""Which true latents each perturbation moves."""
+
+CellIndex = Int[np.ndarray, " chosen"]
+"""Row numbers of some cells."""
+
+Scope = Literal["iid", "ood", "insample", "val"]
+"""Which cells a score is computed on (see `scident.metrics.base.SCOPES`)."""
+
+Role = Literal["method", "ablation", "baseline", "positive_control", "negative_control"]
+"""Why a model is in the benchmark."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a model says about which latents each perturbation moves; rows in the order of the K perturbation names."""
+
+    score: Scores
+    on: Bool[np.ndarray, "perts latents"]
+    """The model's own yes or no."""
+    source: str
+    """mask, shift or truth; derived if a metric computed them from the latents."""

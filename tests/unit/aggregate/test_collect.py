@@ -1,0 +1,159 @@
+import _synthetic
+import pandas as pd
+import pytest
+
+from scident import io
+from scident.aggregate import collect
+from scident.aggregate.costs import collect_costs
+from scident.aggregate.select import select
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    plan = _synthetic.plan(replicates=2)
+    _synthetic.tree(tmp_path, plan, fail="none")
+    return plan, tmp_path
+
+
+def score_file(results, model):
+    return results / "score" / "sparse-shift" / "unseen_perturbation" / f"{model}.parquet"
+
+
+def test_collect_scores_keeps_every_row_of_every_run(benchmark):
+    plan, results = benchmark
+    scores = collect.collect_scores(plan, results)
+    written = sum(len(pd.read_parquet(score_file(results, m))) for m in plan["models"])
+    assert len(scores) == written
+    assert set(scores["model"]) == set(plan["models"])
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "no rows", "wrong columns"])
+def test_collect_scores_fills_a_lost_run_as_killed(benchmark, damage):
+    plan, results = benchmark
+    path = score_file(results, "svae_plus")
+    before = pd.read_parquet(path)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "no rows":
+        io.write_table(io.empty_table("scores"), path, "scores")
+    else:
+        before.drop(columns="value").to_parquet(path)
+    lost = collect.collect_scores(plan, results).query("model == 'svae_plus'")
+    keys = ["replicate", "grid_point", "seed", "scope", "metric", "variant"]
+    assert set(lost["status"] + ":" + lost["reason"]) == {"failed:killed"}
+    assert lost["value"].isna().all()
+    expected = {tuple(row) for row in before[keys].fillna(-1).itertuples(index=False)}
+    assert {tuple(row) for row in lost[keys].fillna(-1).itertuples(index=False)} == expected
+
+
+def test_collect_scores_fills_a_lost_member_as_killed(benchmark):
+    plan, results = benchmark
+    path = score_file(results, "vae")
+    table = io.read_table(path, "scores")
+    io.write_table(table[~((table["replicate"] == 1) & (table["seed"] == 1))], path, "scores")
+    vae = collect.collect_scores(plan, results).query("model == 'vae'")
+    lost = vae[vae["reason"] == "killed"]
+    assert set(lost["replicate"]) == {1}
+    assert set(lost["seed"]) == {1}
+    assert len(vae) == len(table)
+
+
+def test_collect_scores_fills_skipped_runs_as_not_applicable(tmp_path):
+    plan = _synthetic.plan(truth=False, replicates=1, seeds=3)
+    _synthetic.tree(tmp_path, plan, fail="none")
+    oracle = collect.collect_scores(plan, tmp_path).query("model == 'oracle_noisy'")
+    assert set(oracle["status"] + ":" + oracle["reason"]) == {"not_applicable:no_truth"}
+    members = oracle[oracle["metric"] == "mcc_pearson"]
+    assert set(zip(members["scope"], members["seed"], strict=True)) == {(s, i) for s in ("iid", "ood") for i in range(3)}
+    assert oracle[oracle["metric"] == "seed_mcc"]["seed"].isna().all()
+    assert set(oracle[oracle["metric"] == "nelbo"]["scope"]) == {"iid", "ood", "val"}
+
+
+def test_collect_scores_fills_only_scopes_of_the_protocol(tmp_path):
+    plan = _synthetic.plan(protocol="released", replicates=1)
+    scores = collect.collect_scores(plan, tmp_path)
+    assert set(scores["scope"]) == {"insample", "ood", "val"}
+    assert (scores["reason"] == "killed").all()
+
+
+def test_collect_curves_names_run_and_member(benchmark):
+    plan, results = benchmark
+    curves = collect.collect_curves(plan, results)
+    assert set(curves["model"]) == set(_synthetic.TRAINED)
+    assert set(curves["member"]) == {"r0.g0.s0", "r0.g0.s1", "r1.g0.s0", "r1.g0.s1"}
+
+
+def test_collect_without_any_file_gives_empty_tables(tmp_path):
+    plan = _synthetic.plan(replicates=1)
+    assert collect.collect_aligned(plan, tmp_path).empty
+    assert collect.collect_curves(plan, tmp_path).empty
+
+
+def test_costs_have_one_row_per_job(benchmark):
+    plan, results = benchmark
+    costs = collect_costs(plan, results)
+    assert len(costs) == 2 * sum(run["shards"] for run in plan["runs"])
+    assert costs.query("stage == 'train' and model == 'vae'")["members"].tolist() == [2, 2]
+    assert costs["wall_s"].notna().all()
+
+
+def test_costs_of_a_job_without_status_are_failed(tmp_path):
+    costs = collect_costs(_synthetic.plan(replicates=1), tmp_path)
+    assert set(costs["status"]) == {"failed"}
+    assert costs["wall_s"].isna().all()
+
+
+def test_costs_take_the_larger_memory_and_keep_the_jobs_own_clock(benchmark, tmp_path_factory):
+    plan, results = benchmark
+    folder = tmp_path_factory.mktemp("benchmarks")
+    text = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n{}\n"
+    files = {
+        "train/sparse-shift/unseen_perturbation/vae/s1.tsv": "99.0\t0:01:39\t2048.0\t-\t-\t-\t-\t-\t90.0\t88.0",
+        "score/sparse-shift/unseen_perturbation/vae.tsv": "3.0\t0:00:03\t300.0\t-\t-\t-\t-\t-\t90.0\t2.5",
+        "data/sparse-shift/r0.tsv": "1.0\t0:00:01\t-\t-\t-\t-\t-\t-\t90.0\t-",
+    }
+    for name, row in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(row))
+    costs = collect_costs(plan, results, folder)
+    job = costs.query("stage == 'train' and model == 'vae' and shard == 1").iloc[0]
+    assert (job["wall_s"], job["peak_rss_mb"]) == (12.5, 2048.0)
+    scored = costs[costs["stage"] == "score"].iloc[0]
+    assert (scored["model"], scored["wall_s"], scored["cpu_s"]) == ("vae", 3.0, 2.5)
+    assert costs[costs["stage"] == "data"].iloc[0]["dataset"] == "sparse-shift"
+
+
+def test_select_takes_the_lowest_validation_nelbo(tmp_path):
+    plan = _synthetic.plan(grid=True, replicates=2)
+    _synthetic.tree(tmp_path, plan, fail="none")
+    chosen = select(collect.collect_scores(plan, tmp_path), plan)
+    grid = chosen[chosen["model"] == "svae_plus"]
+    assert set(grid["rule"]) == {"val_nelbo"}
+    assert set(grid["grid_point"]) == {"penalty=100"}
+    assert (grid["regret"] == 0).all()
+    assert set(chosen.loc[chosen["model"] == "pca", "rule"]) == {"only"}
+
+
+def test_select_reports_the_regret_of_a_wrong_choice(tmp_path):
+    plan = _synthetic.plan(grid=True, replicates=1)
+    _synthetic.tree(tmp_path, plan, fail="none")
+    scores = collect.collect_scores(plan, tmp_path)
+    wrong = (scores["metric"] == "nelbo") & (scores["scope"] == "val") & (scores["grid_point"] == "penalty=10")
+    scores.loc[wrong, "value"] = 1.0
+    found = select(scores, plan).query("model == 'svae_plus'").iloc[0]
+    mcc = scores.query("model == 'svae_plus' and metric == 'mcc_pearson' and scope == 'iid'")
+    means = mcc.groupby("grid_point")["value"].mean()
+    assert found["grid_point"] == "penalty=10"
+    assert found["regret"] == pytest.approx(means["penalty=100"] - means["penalty=10"])
+    assert found["score"] == 1.0
+
+
+def test_select_without_likelihood_takes_the_first_and_says_so(tmp_path):
+    plan = _synthetic.plan(truth=False, grid=True, replicates=1)
+    scores = collect.collect_scores(plan, tmp_path)
+    found = select(scores, plan).query("model == 'svae_plus'").iloc[0]
+    assert (found["rule"], found["grid_point"]) == ("first (no val_nelbo)", "penalty=10")
+    assert pd.isna(found["regret"])

@@ -1,0 +1,170 @@
+"""Functions only: check the configuration, list targets, look up what a job is told."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE = Path(workflow.basedir) / "src"
+sys.path.insert(0, str(SOURCE))
+for variable, first in [("PYTHONPATH", SOURCE), ("PATH", Path(sys.executable).parent)]:
+    # jobs run this checkout's code, with this interpreter unless conda puts its own before it
+    os.environ[variable] = os.pathsep.join(
+        [str(first), *filter(None, [os.environ.get(variable)])]
+    )
+
+from scident import config as configuration
+from scident.errors import ScidentError
+from scident.plan import Plan
+from snakemake.exceptions import WorkflowError
+
+try:
+    PLAN = Plan(configuration.load(config, deep=workflow.is_main_process))
+except ScidentError as error:
+    raise WorkflowError(str(error)) from None
+
+CONFIG_JSON = PLAN.config.model_dump_json(exclude={"scale", "scales"})
+
+
+def pattern(names):
+    """Return a wildcard constraint that admits these names and, if there are none, nothing."""
+    return "|".join(names) or "(?!)"
+
+
+def names_with_truth(wanted):
+    """Return the datasets that have (or have not) true latents."""
+    return [name for name in PLAN.config.datasets if PLAN.has_truth(name) == wanted]
+
+
+wildcard_constraints:
+    dataset=pattern(PLAN.config.datasets),
+    split=pattern(PLAN.config.splits),
+    model=pattern(PLAN.models),
+    replicate=r"\d+",
+    shard=r"\d+",
+
+
+def data_files(wildcards):
+    """Return the data files of all replicates, in order."""
+    return expand(
+        "results/data/{dataset}/r{replicate}.h5ad",
+        dataset=wildcards.dataset,
+        replicate=PLAN.replicates,
+    )
+
+
+def truth_files(wildcards):
+    """Return the truth files of all replicates, or nothing where no truth is known."""
+    if not PLAN.has_truth(wildcards.dataset):
+        return []
+    return [f.replace(".h5ad", ".truth.h5ad") for f in data_files(wildcards)]
+
+
+def truth_if_control(wildcards):
+    """Return the truth files for positive controls, nothing for everybody else."""
+    run = PLAN.run(wildcards.dataset, wildcards.split, wildcards.model)
+    return truth_files(wildcards) if run.model.info.role == "positive_control" else []
+
+
+def infer_folders(wildcards):
+    """Return the infer folders of all shards of a run."""
+    run = PLAN.run(wildcards.dataset, wildcards.split, wildcards.model)
+    return expand(
+        "results/infer/{dataset}/{split}/{model}/s{shard}",
+        **wildcards,
+        shard=range(len(run.shards)),
+    )
+
+
+def score_files(wildcards):
+    """Return the score tables of all runs that have jobs."""
+    return [
+        f"results/score/{r.dataset}/{r.split}/{r.model.name}.parquet"
+        for r in PLAN.runs
+        if not r.skipped
+    ]
+
+
+def data_spec(wildcards):
+    """Return what the data stage is told, as JSON."""
+    return told(PLAN.data_spec(wildcards.dataset))
+
+
+def split_spec(wildcards):
+    """Return what the split stage is told, as JSON."""
+    return told(PLAN.split_spec(wildcards.dataset, wildcards.split))
+
+
+def train_spec(wildcards):
+    """Return what the train stage is told, as JSON."""
+    return told(PLAN.model_spec(**wildcards_of_shard(wildcards), stage="train"))
+
+
+def infer_spec(wildcards):
+    """Return what the infer stage is told, as JSON."""
+    return told(PLAN.model_spec(**wildcards_of_shard(wildcards), stage="infer"))
+
+
+def score_spec(wildcards):
+    """Return what the score stage is told, as JSON."""
+    return told(PLAN.score_spec(wildcards.dataset, wildcards.split, wildcards.model))
+
+
+def wildcards_of_shard(wildcards):
+    """Return dataset, split, model and shard, the shard as a number."""
+    return {**wildcards, "shard": int(wildcards.shard)}
+
+
+def told(spec):
+    """Return a specification as compact JSON."""
+    return json.dumps(spec, separators=(",", ":"))
+
+
+def this_attempt(wildcards, attempt):
+    """Return which attempt a job is in."""
+    return attempt
+
+
+def grow(mebibytes):
+    """Return a resource function: this much memory, doubled with each attempt."""
+
+    def mem_mb(wildcards, attempt):
+        return mebibytes * 2 ** (attempt - 1)
+
+    return mem_mb
+
+
+def lengthen(minutes):
+    """Return a resource function: this much time, half as much again with each attempt."""
+
+    def runtime(wildcards, attempt):
+        return int(minutes * 1.5 ** (attempt - 1))
+
+    return runtime
+
+
+def announce(path):
+    """Say where the report is, last."""
+    print(f"\nThe report is {Path(path).resolve()}\n", file=sys.stderr)
+
+
+def finish():
+    """Drop what an incomplete run left and say where the report is."""
+    shutil.rmtree("results/incomplete", ignore_errors=True)
+    announce("results/report/index.html")
+
+
+def report_what_there_is():
+    """Report an incomplete benchmark beside the real one's place: what is missing stands in it as failed."""
+    tables, out = "results/incomplete/aggregate", "results/incomplete/report"
+    stages = [
+        ["aggregate", "--results", "results", "--out", tables],
+        ["report", "--aggregate", tables, "--out", out],
+    ]
+    for stage, *options in stages:
+        command = [sys.executable, "-m", "scident", stage, "--config", CONFIG_JSON]
+        if subprocess.run([*command, *options]).returncode:
+            return
+    announce(f"{out}/index.html")
