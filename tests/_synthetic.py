@@ -177,7 +177,7 @@ def _status(dataset, run, name, metric, scope, member, fail):
         ("targets" in metric["needs"] and model in TARGETLESS, ("not_applicable", "no_targets")),
         (fail == "some" and (model, replicate, seed) == ("vae", 1, 1), ("failed", "nonfinite_latents")),
         (fail == "some" and model == "untrained" and metric["over"] == "member", ("failed", "killed")),
-        (name.startswith("target_") and model in TRAINED, ("ok", "mask")),
+        (name.startswith("target_") and model in TRAINED, ("ok", "score_source=mask, base_rate=0.130")),
     ]
     return next((found for applies, found in rules if applies), ("ok", ""))
 

@@ -9,7 +9,7 @@ import typer
 
 from scident import __version__
 from scident import log as logs
-from scident.errors import ScidentError
+from scident.errors import ConfigError, ScidentError
 
 app = typer.Typer(
     help="Does a single-cell perturbation model recover the causal factors?",
@@ -40,6 +40,22 @@ def main() -> None:
         notes = [f" ({note})" for note in getattr(error, "__notes__", [])]
         typer.echo(f"scident: {error}{''.join(notes)}", err=True)
         sys.exit(1)
+    except FileNotFoundError as error:
+        typer.echo(f"scident: there is no file {str(error.filename)!r}, seen from {str(Path.cwd())!r}", err=True)
+        sys.exit(1)
+
+
+def _object(text: str, option: str) -> Task:
+    """Read the JSON object an option holds."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"{option}: not JSON ({error}), found {text[:40]!r}; copy the command as `snakemake -p` prints it"
+        ) from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{option}: must be a JSON object, found {text[:40]!r}")
+    return found
 
 
 @app.callback(invoke_without_command=True)
@@ -63,7 +79,7 @@ def data(
     """Load or simulate one replicate of a dataset."""
     from scident.stages import data as stage
 
-    stage.run(json.loads(spec), replicate, out, truth, cache.expanduser())
+    stage.run(_object(spec, "--spec"), replicate, out, truth, cache.expanduser())
 
 
 @app.command()
@@ -71,7 +87,7 @@ def split(spec: Spec, parts: File, train: File, digest: File, files: Files) -> N
     """Cut the cells of a dataset into parts."""
     from scident.stages import split as stage
 
-    stage.run(json.loads(spec), files, parts, train, digest)
+    stage.run(_object(spec, "--spec"), files, parts, train, digest)
 
 
 @app.command()
@@ -96,7 +112,7 @@ def train(
 
         stage.write_failed(task, out, reason)
 
-    raise typer.Exit(Job(work, write_failed).run(json.loads(spec), attempt >= attempts))
+    raise typer.Exit(Job(work, write_failed).run(_object(spec, "--spec"), attempt >= attempts))
 
 
 @app.command()
@@ -116,7 +132,7 @@ def infer(
 
         stage.write_failed(task, out, reason)
 
-    raise typer.Exit(Job(work, write_failed).run(json.loads(spec), attempt >= attempts))
+    raise typer.Exit(Job(work, write_failed).run(_object(spec, "--spec"), attempt >= attempts))
 
 
 @app.command()
@@ -145,7 +161,7 @@ def score(
 
         stage.write_failed(task, out, aligned, reason)
 
-    raise typer.Exit(Job(work, write_failed).run(json.loads(spec), attempt >= attempts))
+    raise typer.Exit(Job(work, write_failed).run(_object(spec, "--spec"), attempt >= attempts))
 
 
 def _sorted_out(files: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -174,7 +190,7 @@ def _plan(config: str) -> dict[str, Any]:
     from scident import config as configuration
     from scident.plan import Plan
 
-    return Plan(configuration.load(json.loads(config), deep=False)).describe()
+    return Plan(configuration.load(_object(config, "--config"), deep=False)).describe()
 
 
 @app.command("list")

@@ -201,7 +201,8 @@ def _check_grid(where: str, entry: ModelEntry, name: str, deep: bool) -> None:
 def _check_name(kind: str, name: str) -> None:
     if not re.fullmatch(NAME, name):
         raise ConfigError(
-            f"config: {kind}: the name {name!r} must be lower-case letters, digits, '-' or '_' (it names folders); rename it"
+            f"config: {kind}: the name {name!r} must be lower-case letters, digits, '-' or '_', for it names folders; "
+            "rename the entry"
         )
 
 

@@ -70,6 +70,12 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
+def subset(cells: ad.AnnData, rows: Shaped[np.ndarray, " cells"]) -> ad.AnnData:
+    """Copy some cells out; perturbation keeps all K categories, so that codes mean the same everywhere."""
+    with ad.settings.override(remove_unused_categories=False):
+        return cells[rows].copy()
+
+
 def digest_cells(cells: ad.AnnData) -> str:
     """Return a digest of what a model can see of some cells: counts, perturbation and context labels."""
     content = hashlib.sha256(pd.util.hash_pandas_object(cells.obs[["perturbation", "context"]]).to_numpy().tobytes())

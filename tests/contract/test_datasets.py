@@ -4,8 +4,14 @@ import pytest
 
 from _cells import cells
 from scident import contracts, registry
+from scident.datasets.base import Dataset
 
 NAMES = registry.known("datasets")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_has_the_form_of_its_kind(name):
+    assert isinstance(registry.load("datasets", name), Dataset)
 
 
 @pytest.mark.parametrize("name", NAMES)

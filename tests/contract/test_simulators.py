@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scident import contracts, io, registry
+from scident.simulators.base import Simulator
 from scident.stages.data import separate
 
 NAMES = registry.known("simulators")
@@ -19,6 +20,11 @@ def world(name, seed=0):
 @pytest.fixture(scope="module", params=NAMES)
 def simulated(request):
     return request.param, *world(request.param)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_has_the_form_of_its_kind(name):
+    assert isinstance(registry.load("simulators", name), Simulator)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,6 +5,7 @@ import pytest
 
 from _cells import mapped
 from scident import io, registry
+from scident.splits.base import Split
 from scident.stages import split
 
 NAMES = registry.known("splits")
@@ -20,6 +21,11 @@ def held_out(name, adata, seed=0):
 def adata():
     """Enough perturbations and contexts for the defaults of any split."""
     return mapped(labels=LABELS, per_label=24, contexts=("x", "y", "z"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_has_the_form_of_its_kind(name):
+    assert isinstance(registry.load("splits", name), Split)
 
 
 @pytest.mark.parametrize("name", NAMES)

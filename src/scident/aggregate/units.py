@@ -1,6 +1,6 @@
 """From score rows to one number per unit: seeds are averaged inside a replicate before anything else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,37 @@ CEILING_MODEL = "oracle_noisy"
 def describe_status(block: pd.DataFrame) -> tuple[str, str]:
     """Return one status and reason for several rows: ok if any is, else failed if any is, else not applicable.
 
-    The reason lists the notes of the successes and, after ``failed:``, why the others failed.
+    The reason holds the merged notes of the successes and, after ``;failed:``, why the others failed.
     """
     present = set(block["status"])
     status = next(s for s in ("ok", "failed", "not_applicable") if s in present)
-    reasons = {s: sorted(set(part["reason"]) - {""}) for s, part in block.groupby("status")}
-    if status == "ok" and "failed" in reasons:
-        told = [*reasons["ok"], "failed:" + ",".join(reasons["failed"])]
-    else:
-        told = reasons[status]
-    return status, ";".join(told)
+    reasons = {str(s): sorted(set(part["reason"]) - {""}) for s, part in block.groupby("status")}
+    if status != "ok":
+        return status, ";".join(reasons[status])
+    merged = merge_notes(list(block.loc[block["status"] == "ok", "reason"]))
+    return status, merged + (";failed:" + ",".join(reasons["failed"]) if "failed" in reasons else "")
+
+
+def notes_of(reason: str) -> dict[str, str]:
+    """Read the ``name=value`` notes of a successful row's reason; a bare word is its own name with an empty value."""
+    parts = [part.strip().partition("=") for part in reason.partition(";failed:")[0].split(",")]
+    return {name: value for name, _, value in parts if name}
+
+
+def merge_notes(reasons: Sequence[str]) -> str:
+    """Merge the notes of several rows: numbers are averaged over the rows that have them, words are listed."""
+    found: dict[str, list[str]] = {}
+    for reason in reasons:
+        for name, value in notes_of(reason).items():
+            found.setdefault(name, []).append(value)
+    return ", ".join(f"{name}={_merged(values)}" if any(values) else name for name, values in found.items())
+
+
+def _merged(values: Sequence[str]) -> str:
+    try:
+        return f"{np.mean([float(value) for value in values]):.4g}"
+    except ValueError:
+        return "/".join(sorted(set(values)))
 
 
 def per_unit(scores: pd.DataFrame) -> pd.DataFrame:

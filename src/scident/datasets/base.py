@@ -7,13 +7,14 @@ replicate and checks what comes back against `scident.contracts.check_data`.
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import anndata as ad
 
 from scident.params import PluginParams
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """A module of ``scident.datasets``."""
 

@@ -8,6 +8,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+SMALLEST_LIBRARY = 1e-8
+"""Stands for the library of a cell without counts, so that one such cell does not make a member's loss NaN."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -44,7 +47,7 @@ class Cells:
     ) -> None:
         self.offsets = np.cumsum([0, *(block.shape[0] for block in counts)])
         self.counts = torch.cat([_dense(block).to(device, dtype) for block in counts])
-        self.log_library = self.counts.sum(1).log()
+        self.log_library = self.counts.sum(1).clamp(min=SMALLEST_LIBRARY).log()
         self.labels = torch.cat([torch.as_tensor(np.asarray(c), dtype=torch.int64) for c in labels]).to(device)
 
     def gather(self, rows: Tensor) -> Batch:

@@ -1,5 +1,6 @@
 """Where each member stands, on disk: finished members are not trained again, interrupted ones go on where they were."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,11 @@ import torch
 from scident.engine.stack import MemberState
 from scident.engine.trainer import Progress
 from scident.io import atomic
+
+log = logging.getLogger(__name__)
+
+KEPT = ("epoch", "best", "waited", "moments", "history", "failure", "done")
+"""Fields of `Progress` that a file holds beside the state."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,14 @@ class Store:
         path = self._path(position)
         if path is None or not path.is_file():
             return
-        found = torch.load(path, weights_only=True)
-        member.state = MemberState(**found.pop("state"))
-        for name, value in found.items():
+        try:
+            found = torch.load(path, weights_only=True)
+            state, kept = MemberState(**found["state"]), {name: found[name] for name in KEPT}
+        except Exception:  # a broken file can fail in any way, and training anew is always right
+            log.warning("checkpoint %s cannot be read: the member starts anew", path, exc_info=True)
+            return
+        member.state = state
+        for name, value in kept.items():
             setattr(member, name, value)
 
     def save(self, positions: Sequence[int], members: Sequence[Progress]) -> None:
@@ -45,6 +56,3 @@ class Store:
             }
             with atomic(path) as temporary:
                 torch.save(content, temporary)
-
-
-KEPT = ("epoch", "best", "waited", "moments", "history", "failure", "done")

@@ -28,16 +28,12 @@ def negative_log_likelihood(counts: Tensor, log_mean: Tensor, log_dispersion: Te
     log_dispersion
         r = log t, [members, genes, 1].
     """
-    t = log_dispersion.exp()
-    log_total = torch.logaddexp(log_dispersion, log_mean)
-    density = (
-        t * (log_dispersion - log_total)
-        + counts * (log_mean - log_total)
-        + torch.lgamma(counts + t)
-        - torch.lgamma(t)
-        - torch.lgamma(counts + 1)
-    )
-    return -density.sum(1)
+    # lnG(t) of a large t eats the digits of single precision: at t = e^10 a cell would be wrong by 0.7 nats
+    x, m, r = counts.double(), log_mean.double(), log_dispersion.double()
+    t = r.exp()
+    log_total = torch.logaddexp(r, m)
+    density = t * (r - log_total) + x * (m - log_total) + torch.lgamma(x + t) - torch.lgamma(t) - torch.lgamma(x + 1)
+    return -density.sum(1).to(log_mean.dtype)
 
 
 def training_loss(counts: Tensor, logits: Tensor, log_library: Tensor, log_dispersion: Tensor) -> Tensor:
@@ -50,7 +46,10 @@ def training_loss(counts: Tensor, logits: Tensor, log_library: Tensor, log_dispe
 
 
 class _TrainingLoss(torch.autograd.Function):
-    """Gradient written out: d/do = softmax-projected (t+x) m/(t+m) - x; d/dr by digamma differences."""
+    """Gradient written out: d/do = softmax-projected (t+x) m/(t+m) - x; d/dr by a digamma difference.
+
+    Everything is a difference from the Poisson limit, so that single precision still holds where t is large.
+    """
 
     @staticmethod
     def forward(ctx: Any, counts: Tensor, logits: Tensor, log_library: Tensor, r: Tensor) -> Tensor:
@@ -59,30 +58,35 @@ class _TrainingLoss(torch.autograd.Function):
         mean = log_mean.exp()
         rho = mean * (-log_library).exp()
         total = t + mean
-        log_total = total.log()
-        sum_ = counts + t
-        ratio = sum_ / total
-        value = (sum_ * log_total - counts * log_mean).sum(1) - (t * r).sum(1)
-        slope = ratio * mean - counts
-        slope_r = t * (ratio + log_total - digamma(sum_))
-        ctx.save_for_backward(slope, rho, slope_r, r, t)
+        excess = torch.log1p(mean / t)
+        value = ((counts + t) * excess - counts * (log_mean - r)).sum(1)
+        slope = (counts + t) / total * mean - counts
+        slope_r = t * ((counts - mean) / total + excess - digamma_difference(t, counts))
+        ctx.save_for_backward(slope, rho, slope_r)
         return value
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None, Tensor]:
-        slope, rho, slope_r, r, t = ctx.saved_tensors
+        slope, rho, slope_r = ctx.saved_tensors
         (outer,) = gradients
         to_logits = (slope - rho * slope.sum(1, keepdim=True)) * outer[:, None]
-        per_cell = torch.bmm(slope_r, outer[..., None])
-        per_gene = t * (digamma(t) - r - 1) * outer.sum(1)[:, None, None]
-        return None, to_logits, None, per_cell + per_gene
+        return None, to_logits, None, torch.bmm(slope_r, outer[..., None])
 
 
-def digamma(x: Tensor) -> Tensor:
-    """Return the digamma function of positive numbers by a shift of 6 and Stirling's series, error < 1e-8."""
-    shift = torch.zeros_like(x)
-    for step in range(6):
-        shift = shift + 1 / (x + step)
-    y = 1 / (x + 6)
+SHIFT = 6
+"""Stirling's series starts at this argument; its error is then below 1e-9."""
+
+
+def digamma_difference(t: Tensor, x: Tensor) -> Tensor:
+    """Return digamma(t + x) - digamma(t) for t > 0 and x ≥ 0, without cancellation where t is large."""
+    return torch.log1p(x / (t + SHIFT)) + _stirling_rest(t + x) - _stirling_rest(t)
+
+
+def _stirling_rest(x: Tensor) -> Tensor:
+    """Return digamma(x) - log(x + SHIFT), by recurrence and Stirling's series."""
+    steps = torch.zeros_like(x)
+    for step in range(SHIFT):
+        steps = steps + 1 / (x + step)
+    y = 1 / (x + SHIFT)
     y2 = y * y
-    return (x + 6).log() - y / 2 - y2 * (1 / 12 - y2 * (1 / 120 - y2 * (1 / 252 - y2 / 240))) - shift
+    return -y / 2 - y2 * (1 / 12 - y2 * (1 / 120 - y2 * (1 / 252 - y2 / 240))) - steps

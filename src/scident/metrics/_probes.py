@@ -9,6 +9,10 @@ ITERATIONS = 2000
 """Far above the hundred or so that standardised latents take, so that the solver stops by its tolerance."""
 
 
+TOLERANCE = 1e-6
+"""On the gradient; the default 1e-4 stops while predictions of weakly separated classes still move."""
+
+
 def predict_label(
     z_fit: Float[np.ndarray, "fit latents"], label: Int[np.ndarray, " fit"], z_score: Float[np.ndarray, "score latents"]
 ) -> Int[np.ndarray, " score"]:
@@ -16,7 +20,7 @@ def predict_label(
     from sklearn.linear_model import LogisticRegression
 
     x, x_new = _ridge.standardise(z_fit, z_score)
-    return np.asarray(LogisticRegression(C=1.0, max_iter=ITERATIONS).fit(x, label).predict(x_new))
+    return np.asarray(LogisticRegression(C=1.0, max_iter=ITERATIONS, tol=TOLERANCE).fit(x, label).predict(x_new))
 
 
 def excess_accuracy(

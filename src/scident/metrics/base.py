@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-from scident.types import CellIndex, Factors, Latents, Scope, TargetMask, Targets
+from scident.types import Factors, Latents, Scope, TargetMask, Targets
 
 SCOPES: dict[Scope, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "iid": (("fit",), ("score",)),
@@ -65,8 +65,10 @@ class Inputs:
     scope: Scope
     obs: pd.DataFrame
     """All cells: perturbation (categorical with all K names), context (str), is_control (bool), part (str)."""
-    fit: CellIndex
-    score: CellIndex
+    fit: Int[np.ndarray, " fit"]
+    """Rows of `obs` a metric learns on."""
+    score: Int[np.ndarray, " score"]
+    """Rows of `obs` a metric reports on."""
     perturbations: tuple[str, ...]
     """All K names, in the order of every perturbation axis."""
     trained: Bool[np.ndarray, " perts"]

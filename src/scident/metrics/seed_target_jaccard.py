@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from scident.errors import NotApplicable
 from scident.info import MetricInfo
 from scident.metrics import _cells
-from scident.metrics._assign import dead, match
+from scident.metrics._assign import match
 from scident.metrics._seeds import over_pairs
 from scident.metrics._targets import targets_of
 from scident.metrics.base import Inputs, Member, Value
@@ -60,10 +60,8 @@ def jaccard(
 ) -> tuple[float, float]:
     """Return the mean Jaccard index of target sets after matching the latents, and the share of empty pairs.
 
-    Two empty sets agree (1). Targets on latents that do not vary are not counted; one on a latent without a partner
-    agrees with nothing.
+    Two empty sets agree (1); a target on a latent without a partner agrees with nothing.
     """
-    on, on_other = on & ~dead(z), on_other & ~dead(z_other)
     partner = match(z, z_other).partner
     shared = (on & np.where(partner >= 0, on_other[:, partner], False)).sum(axis=1)
     union = on.sum(axis=1) + on_other.sum(axis=1) - shared

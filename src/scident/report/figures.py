@@ -6,6 +6,7 @@ import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from scident.report import style
 from scident.report.view import Headline, Plan, Row
@@ -13,6 +14,7 @@ from scident.report.view import Headline, Plan, Row
 WIDTH = 4.3
 """Inches; two figures stand side by side on a wide page, one fills a phone."""
 MAX_POINTS = 200
+MAX_REASON = 32
 
 
 def headline(head: Headline) -> str:
@@ -24,10 +26,11 @@ def headline(head: Headline) -> str:
         if np.isfinite(head.floor):
             edge = low if head.better == "higher" else high
             axes.axvspan(*sorted((edge, head.floor)), color=style.FLOOR, lw=0, zorder=0)
-            axes.text(head.floor, -0.75, "floor ", ha="right", va="bottom", color=style.QUIET, fontsize=8)
+            axes.text(low, -0.75, f"floor {style.number(head.floor)}", va="bottom", color=style.QUIET, fontsize=8)
         if np.isfinite(head.ceiling):
             axes.axvline(head.ceiling, color=style.ROLE_COLOURS["positive_control"], lw=1, ls=(0, (4, 2)), zorder=1)
-            axes.text(head.ceiling, -0.75, "ceiling ", ha="right", va="bottom", color=style.QUIET, fontsize=8)
+            text = f"ceiling {style.number(head.ceiling)}"
+            axes.text(head.ceiling, -0.75, text, ha="right", va="bottom", color=style.QUIET, fontsize=8)
         for y, row in enumerate(head.rows):
             _draw_row(axes, y, row, low)
         _separate_roles(axes, head)
@@ -45,7 +48,9 @@ def _draw_row(axes: Axes, y: int, row: Row, left: float) -> None:
     colour = style.ROLE_COLOURS[row.role]
     if row.status != "ok":
         text = "failed: " if row.status == "failed" else "n/a: "
-        axes.text(left, y, f" {text}{row.reason.replace('_', ' ')}", va="center", fontsize=8, color=style.QUIET)
+        axes.text(
+            left, y, f" {text}{row.reason.replace('_', ' ')[:MAX_REASON]}", va="center", fontsize=8, color=style.QUIET
+        )
         return
     if len(row.dots) > 1:
         axes.plot(row.dots, np.full(len(row.dots), y + 0.27), "o", ms=2.6, color="#8b929b", mew=0, alpha=0.8, zorder=2)
@@ -61,10 +66,12 @@ def _separate_roles(axes: Axes, head: Headline) -> None:
 
 
 def _limits(head: Headline) -> tuple[float, float]:
+    if np.isfinite(head.range).all():
+        # Intervals of few units reach beyond what is possible; the axis does not.
+        low, high = head.range
+        return low - 0.005 * (high - low), high + 0.02 * (high - low)
     ends = [v for row in head.rows for v in (row.low, row.high, row.mean, *row.dots)] + [head.floor, head.ceiling]
     known = [v for v in ends if np.isfinite(v)] or [0.0, 1.0]
-    if min(known) + 0.05 >= 0 and max(known) <= 1.05:
-        return min(0.0, *known), max(1.02, *known)
     margin = 0.05 * (max(known) - min(known) or 1.0)
     return min(known) - margin, max(known) + margin
 
@@ -153,6 +160,7 @@ def training_curves(curves: pd.DataFrame, plan: Plan, slug: str) -> list[tuple[s
             # The first epochs are far off the scale of everything that follows.
             low, high = np.quantile(finite["value"], [0.0, 0.97])
             margin = 0.04 * (high - low) or 0.5
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set(xlabel="epoch", ylabel=caption, ylim=(low - margin, high + margin))
             drawn.append((name, caption, style.to_svg(figure, name, f"{caption} over training epochs")))
     return drawn

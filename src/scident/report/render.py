@@ -97,6 +97,7 @@ def _scores(plan: Plan, found: Tables, place: Place, models: list[str]) -> dict[
         "scope": style.SCOPES[place.scope],
         "table": table,
         "legend": legend,
+        "base_rate": tables.base_rate(found, place),
         "left_out": tables.left_out(plan, found, place),
     }
 

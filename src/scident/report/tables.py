@@ -9,10 +9,13 @@ import pandas as pd
 from great_tables import GT, html
 from markupsafe import Markup, escape
 
-from scident.aggregate.units import SELECTED, floor_model
+from scident.aggregate.units import SELECTED, floor_model, notes_of
 from scident.report import style
 from scident.report.view import Place, Plan, Tables, is_ceiling
 from scident.report.words import fully_separated
+
+COUNTS = ("n_latents", "n_dead", "n_true_const")
+"""Notes of a score that its cell shows: what was not matched one to one."""
 
 
 def to_html(frame: pd.DataFrame, name: str, labels: dict[str, str], group: str | None = None) -> Markup:
@@ -74,6 +77,13 @@ def score_table(plan: Plan, tables: Tables, place: Place, models: list[str]) -> 
     return table, {r: style.explain(r) for r in sorted(reasons) if style.explain(r) != r}
 
 
+def base_rate(tables: Tables, place: Place) -> str:
+    """Return the share of true targets, which random target scores reach as AUPRC; empty where it is not known."""
+    rates = [notes_of(reason).get("base_rate") for reason in place.of(tables.summary)["reason"]]
+    known = [float(rate) for rate in rates if rate]
+    return style.number(float(np.mean(known))) if known else ""
+
+
 def left_out(plan: Plan, tables: Tables, place: Place) -> list[str]:
     """Name the metrics that apply to no model of a place, each with why."""
     told = []
@@ -126,7 +136,7 @@ def selection_table(plan: Plan, selected: pd.DataFrame) -> Markup | None:
         for r in several.to_dict("records")
     ]
     headings = ("Model", "Dataset", "Split", "Replicate", "Grid point", "Rule", "Validation nELBO", "Regret in MCC")
-    return to_html(pd.DataFrame(rows), "selected", dict(zip(rows[0], headings, strict=True)))
+    return to_html(pd.DataFrame(rows), "selection-table", dict(zip(rows[0], headings, strict=True)))
 
 
 def cost_table(plan: Plan, costs: pd.DataFrame) -> Markup | None:
@@ -152,7 +162,7 @@ def cost_table(plan: Plan, costs: pd.DataFrame) -> Markup | None:
         )
     headings = ("Model", "Stage", "Dataset / split", "Jobs", "Members", "Wall, s", "CPU, s", "Peak memory, MB")
     return to_html(
-        pd.DataFrame(rows), "costs", dict(zip(rows[0], (*headings, "Cells per s", "Parameters"), strict=True))
+        pd.DataFrame(rows), "costs-table", dict(zip(rows[0], (*headings, "Cells per s", "Parameters"), strict=True))
     )
 
 
@@ -227,9 +237,10 @@ def _cell(record: dict[Hashable, Any] | None, *, best: bool, floor: bool) -> Mar
         return Markup("<span class='{}'>{}<small>{}</small></span>").format(status, word, reason.replace("_", " "))
     mean, low, high = (float(record[k]) for k in ("mean", "low", "high"))
     text = Markup("<b>{}</b>" if best else "{}").format(style.number(mean))
-    notes = [part for part in reason.split(";") if part and not part.startswith("failed:")]
+    notes = notes_of(reason)
     lines = [style.interval(low, high)] if np.isfinite(low) else []
     lines += [f"{record['n_ok']}/{record['n_total']} ok"] if record["n_ok"] != record["n_total"] else []
-    lines += [note for note in notes if len(note) <= 12]
+    lines += [f"{name.removeprefix('n_')} {notes[name]}" for name in COUNTS if name in notes]
+    lines += [notes["score_source"]] if "score_source" in notes else []
     lines += ["= floor"] if floor else []
     return text + Markup("").join(Markup("<small>{}</small>").format(line) for line in lines)

@@ -81,6 +81,8 @@ class Headline:
     metric: str
     label: str
     better: str
+    range: tuple[float, float]
+    """Lowest and highest possible value."""
     rows: tuple[Row, ...]
     floor: float
     floor_label: str
@@ -161,6 +163,7 @@ def headline(plan: Plan, tables: Tables, place: Place) -> Headline | None:
         metric=metric,
         label=plan["metrics"][metric]["label"],
         better=better,
+        range=tuple(plan["metrics"][metric]["range"]),
         rows=tuple(sorted(rows, key=lambda row: _order(row, better))),
         floor=float(means[floor]) if floor is not None else np.nan,
         floor_label=plan["models"][floor]["label"] if floor is not None else "",

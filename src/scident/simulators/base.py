@@ -6,7 +6,7 @@ functions of `Simulator`; the data stage calls `simulate`, the oracle models rea
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import anndata as ad
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from scident.params import PluginParams
 
 
+@runtime_checkable
 class Simulator(Protocol):
     """A module of ``scident.simulators``."""
 

@@ -4,7 +4,7 @@ A split only says which cells belong to held-out conditions; the split stage alo
 held-out cell out of training. Its file holds ``info = SplitInfo(...)``, ``class Params`` and `assign`.
 """
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import anndata as ad
 import numpy as np
@@ -19,6 +19,7 @@ else:  # pandas' own class takes no subscript
 """For each cell (index = obs_names), whether its condition is held out."""
 
 
+@runtime_checkable
 class Split(Protocol):
     """A module of ``scident.splits``."""
 

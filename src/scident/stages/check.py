@@ -60,7 +60,7 @@ def run(path: Path, params: Mapping[str, Any] | None = None) -> Report:
 
 def _summary(adata: ad.AnnData, params: h5ad.Params) -> list[str]:
     sizes = adata.obs[params.perturbation].astype(str).value_counts()
-    perturbed = sizes.drop(params.control, errors="ignore")
+    perturbed = sizes[sizes.index != params.control]
     controls = f"{sizes.loc[params.control]:,} ({params.control!r})" if params.control in sizes.index else "none"
     contexts = 1 if params.context is None else adata.obs[params.context].nunique()
     x = adata.X

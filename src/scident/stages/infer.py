@@ -58,6 +58,7 @@ def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], pa
 
 def write_failed(spec: Spec, out: Path, reason: str) -> None:
     """Write the declared output of a job that came to nothing."""
+    registry.register(spec["plugins"])
     info = registry.describe("models", spec["use"])
     assert isinstance(info, ModelInfo)
     with io.atomic_folder(out) as folder:
@@ -126,7 +127,7 @@ def _write(spec: Spec, info: ModelInfo, row: pd.Series, model: Model, world: _Wo
     if "likelihood" in info.gives:
         names = {"dataset": spec["dataset"], "replicate": int(row["replicate"]), "split": spec["split"]}
         names |= {"model": spec["model"], "grid_point": row["grid_point"], "seed": int(row["seed"])}
-        nelbo = model.likelihood(cells[world.scored], rng.generator("infer", **names))
+        nelbo = model.likelihood(io.subset(cells, world.scored), rng.generator("infer", **names))
     io.write_latents(folder / "latents.npz", cells.obs_names.to_numpy(), z)
     if targets is not None:
         names_of = cells.obs["perturbation"].cat.categories.to_numpy()

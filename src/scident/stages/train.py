@@ -67,8 +67,8 @@ def _members(spec: Spec, cells: ad.AnnData) -> list[Member]:
 
 def _world(cells: ad.AnnData, replicate: int) -> tuple[ad.AnnData, ad.AnnData, str]:
     """Return (train, val, digest of both) of one replicate."""
-    own = cells[cells.obs["replicate"] == replicate]
-    train, val = (own[own.obs["part"] == part].copy() for part in ("train", "val"))
+    own = (cells.obs["replicate"] == replicate).to_numpy()
+    train, val = (io.subset(cells, own & (cells.obs["part"] == part).to_numpy()) for part in ("train", "val"))
     return train, val, io.digest_cells(train) + io.digest_cells(val)
 
 

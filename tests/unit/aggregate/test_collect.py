@@ -1,7 +1,7 @@
-import _synthetic
 import pandas as pd
 import pytest
 
+import _synthetic
 from scident import io
 from scident.aggregate import collect
 from scident.aggregate.costs import collect_costs
@@ -52,7 +52,8 @@ def test_collect_scores_fills_a_lost_member_as_killed(benchmark):
     plan, results = benchmark
     path = score_file(results, "vae")
     table = io.read_table(path, "scores")
-    io.write_table(table[~((table["replicate"] == 1) & (table["seed"] == 1))], path, "scores")
+    gone = (table["replicate"] == 1) & (table["seed"] == 1).fillna(False)
+    io.write_table(table[~gone], path, "scores")
     vae = collect.collect_scores(plan, results).query("model == 'vae'")
     lost = vae[vae["reason"] == "killed"]
     assert set(lost["replicate"]) == {1}
@@ -66,7 +67,9 @@ def test_collect_scores_fills_skipped_runs_as_not_applicable(tmp_path):
     oracle = collect.collect_scores(plan, tmp_path).query("model == 'oracle_noisy'")
     assert set(oracle["status"] + ":" + oracle["reason"]) == {"not_applicable:no_truth"}
     members = oracle[oracle["metric"] == "mcc_pearson"]
-    assert set(zip(members["scope"], members["seed"], strict=True)) == {(s, i) for s in ("iid", "ood") for i in range(3)}
+    assert set(zip(members["scope"], members["seed"], strict=True)) == {
+        (s, i) for s in ("iid", "ood") for i in range(3)
+    }
     assert oracle[oracle["metric"] == "seed_mcc"]["seed"].isna().all()
     assert set(oracle[oracle["metric"] == "nelbo"]["scope"]) == {"iid", "ood", "val"}
 

@@ -52,7 +52,10 @@ def test_rank_biserial_of_one_loss_is_hand_computed():
 
 def test_paired_test_is_a_paired_t_below_13_units():
     a, b = noise(12, 0) + 0.01, noise(12, 1)
-    assert ranks.paired_test(a - b, np.random.default_rng(0)) == ("paired t", pytest.approx(stats.ttest_rel(a, b).pvalue))
+    assert ranks.paired_test(a - b, np.random.default_rng(0)) == (
+        "paired t",
+        pytest.approx(stats.ttest_rel(a, b).pvalue),
+    )
 
 
 def test_paired_test_is_wilcoxon_from_13_units():

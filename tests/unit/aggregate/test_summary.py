@@ -4,7 +4,7 @@ import pytest
 
 from scident import contracts
 from scident.aggregate.intervals import SEED_SE, summary, t_interval
-from scident.aggregate.units import SELECTED, at_selection, ceiling, floor_model, per_unit
+from scident.aggregate.units import SELECTED, at_selection, ceiling, floor_model, merge_notes, notes_of, per_unit
 
 
 def rows(values, *, status="ok", reason="", **more):
@@ -34,6 +34,12 @@ def test_summary_shows_failures_beside_successes():
     assert found["reason"] == "mask;failed:oom"
 
 
+def test_notes_are_averaged_or_listed():
+    merged = merge_notes(["score_source=mask, base_rate=0.1", "score_source=shift, base_rate=0.2, odd", ""])
+    assert merged == "score_source=mask/shift, base_rate=0.15, odd"
+    assert notes_of(merged + ";failed:a, b") == {"score_source": "mask/shift", "base_rate": "0.15", "odd": ""}
+
+
 def test_summary_of_failures_alone_is_failed():
     found = summary(rows({(0, 0): None, (1, 0): None}, status="failed", reason="killed")).iloc[0]
     assert (found["status"], found["reason"], found["units"]) == ("failed", "killed", 0)
@@ -58,7 +64,9 @@ def test_per_unit_counts_what_failed():
 
 
 def test_at_selection_follows_each_replicates_choice():
-    scores = pd.concat([rows({(0, 0): 0.1, (1, 0): 0.2}, grid_point="a"), rows({(0, 0): 0.3, (1, 0): 0.4}, grid_point="b")])
+    scores = pd.concat(
+        [rows({(0, 0): 0.1, (1, 0): 0.2}, grid_point="a"), rows({(0, 0): 0.3, (1, 0): 0.4}, grid_point="b")]
+    )
     selected = pd.DataFrame(
         {"dataset": "d", "split": "s", "model": "m", "replicate": [0, 1], "grid_point": ["b", "a"], "rule": "val_nelbo"}
     )

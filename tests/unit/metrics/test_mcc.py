@@ -154,6 +154,8 @@ def test_mcc_within_without_shifts_equals_mcc():
 
 
 def test_mcc_within_needs_ten_cells_per_condition():
+    z = gaussian(200, 2)
+    assert value(mcc_within, world(z, member(z), n_perts=10), "pearson").n == 100
     z = gaussian(180, 2)
     with pytest.raises(NotApplicable, match="too_few_cells"):
         value(mcc_within, world(z, member(z), n_perts=10), "pearson")

@@ -117,3 +117,11 @@ def test_target_jaccard_is_undefined_out_of_domain():
     z = gaussian(600, 3)
     with pytest.raises(NotApplicable, match="split_undefined"):
         value(seed_target_jaccard, world(None, member(z), member(z, seed=1), heldout=4, scope="ood"))
+
+
+def test_target_jaccard_ignores_latents_that_do_not_vary():
+    z, on = gaussian(400, 4), np.zeros((10, 4))
+    on[:, [0, 3]] = 1
+    seen = np.where(np.arange(4) == 3, 2.0, z)
+    runs = (member(seen, seed=s, targets=masks(on)) for s in range(2))
+    assert value(seed_target_jaccard, world(None, *runs)).value == 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from _cells import cells
-from scident import io
+from scident import io, registry
 from scident.errors import ContractError, PluginError
 from scident.stages import data
 
@@ -76,7 +76,8 @@ def test_run_moves_a_files_own_truth(tmp_path):
     assert truth.uns["targets"].sum() == 2
 
 
-def test_run_refuses_a_plugin_that_breaks_the_data_contract(tmp_path):
+def test_run_refuses_a_plugin_that_breaks_the_data_contract(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_plugins", {})  # the plug-in goes with its folder
     plugin = tmp_path / "odd_for_the_data_stage.py"
     plugin.write_text(PLUGIN)
     spec = {"name": "odd", "kind": "datasets", "use": plugin.stem, "params": {}, "plugins": [str(plugin)]}

@@ -1,4 +1,5 @@
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 
 from _runs import expected_rows, make, write_member, write_status
 from _worlds import labels
-from scident import io
+from scident import io, registry
 from scident.errors import ContractError
 from scident.stages import _score_inputs
 
@@ -131,11 +132,19 @@ def test_nan_latents_fail_that_member_alone(tmp_path):
     assert set(scores.loc[(scores["replicate"] == 0) & (scores["seed"] == 1), "status"]) <= {"ok", "not_applicable"}
 
 
+@pytest.fixture
+def no_plugins(monkeypatch):
+    monkeypatch.setattr(registry, "_plugins", {})
+    yield
+    sys.modules.pop("scident_plugin_metrics_broken", None)
+
+
+@pytest.mark.usefixtures("no_plugins")
 def test_metric_that_raises_stops_no_other(tmp_path):
     plugin = tmp_path / "broken.py"
     plugin.write_text(
         "from scident.info import MetricInfo\nfrom scident.params import PluginParams\n"
-        "info = MetricInfo(label='B', source='nobody', formula='1/0', needs=(), range=(0, 1), better='higher',\n"
+        "info = MetricInfo(label='B', source='nobody', formula='1/0', needs=(), range=(0.0, 1.0), better='higher',\n"
         "                  variants=('a', 'b'))\n"
         "class Params(PluginParams):\n    nan: bool = False\n"
         "def score(inputs, params, rng):\n"

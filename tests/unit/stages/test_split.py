@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from _cells import mapped
-from scident import io
+from scident import io, registry
 from scident.contracts import PARTS
 from scident.errors import ConfigError, ContractError, PluginError
 from scident.stages import split
@@ -129,7 +129,8 @@ def test_run_refuses_data_too_small_to_train_on(tmp_path):
         run(tmp_path, [mapped(labels=("a", "b", "c"), per_label=1)], protocol="released")
 
 
-def test_run_refuses_an_answer_that_is_not_a_series(tmp_path):
+def test_run_refuses_an_answer_that_is_not_a_series(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_plugins", {})  # the plug-in goes with its folder
     plugin = tmp_path / "bad_for_the_split_stage.py"
     plugin.write_text(BAD_PLUGIN)
     with pytest.raises(PluginError, match=f"splits/{plugin.stem}.py: assign must return a Series of bool"):

@@ -1,0 +1,124 @@
+"""What ``scident list`` and ``scident explain`` print."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scident import io, registry
+from scident.errors import ContractError, PluginError, nearest
+from scident.info import Info, MetricInfo, ModelInfo
+
+TRANSIENT = ("exception", "killed", "oom")
+"""First words of the reasons of a score that its own job lost; every other reason came with the member."""
+
+
+def plugin_table(what: str) -> str:
+    """Return the plug-ins of a kind as aligned columns: name, label, role or direction, source.
+
+    Raises
+    ------
+    PluginError
+        There is no such kind.
+    """
+    if what not in registry.INFO_CLASSES:
+        known = [*registry.INFO_CLASSES, "failed"]
+        raise PluginError(f"there is nothing called {what!r} to list; known: {known}.{nearest(what, known)}")
+    infos = {name: registry.describe(what, name) for name in registry.known(what)}
+    rows = [(name, info.label, *_kind_words(info), info.source) for name, info in infos.items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
+
+
+def _kind_words(info: Info) -> list[str]:
+    if isinstance(info, ModelInfo):
+        return [info.role.replace("_", " ")]
+    if isinstance(info, MetricInfo):
+        return [{"higher": "higher is better", "lower": "lower is better"}.get(info.better, "descriptive")]
+    return []
+
+
+def explanation(metric: str) -> str:
+    """Return what a metric means: formula, range, direction, anchors, what it ignores, needs, scopes and parameters.
+
+    Raises
+    ------
+    PluginError
+        There is no such metric.
+    """
+    info = registry.describe("metrics", metric)
+    assert isinstance(info, MetricInfo)
+    module = registry.load("metrics", metric)
+    low, high = info.range
+    lines = {
+        "formula": info.formula,
+        "range": f"{_number(low)} to {_number(high)}",
+        "better": info.better,
+        "no skill": "no theory gives it; read the negative controls" if info.no_skill is None else f"{info.no_skill:g}",
+        "ceiling": "no theory gives it; read the oracle" if info.ceiling is None else f"{info.ceiling:g}",
+        "ignores": ", ".join(info.invariant_to) or "nothing",
+        "needs": ", ".join(info.needs),
+        "scopes": ", ".join(info.scopes),
+        "variants": ", ".join(name or "(plain)" for name in info.variants),
+        "one value": "of all seeds together" if info.over == "seeds" else "for each seed",
+        "source": info.source,
+    }
+    text = [f"{metric}: {info.label}", "", (module.__doc__ or "").strip(), ""]
+    text += [f"{key:<10} {value}" for key, value in lines.items()]
+    fields = module.Params.model_fields
+    text += ["", "parameters" if fields else "parameters: none"]
+    text += [f"  {name} = {field.default!r}  {field.description or ''}".rstrip() for name, field in fields.items()]
+    return "\n".join(text)
+
+
+def _number(bound: float) -> str:
+    infinite = {float("inf"): "+infinity", float("-inf"): "-infinity"}
+    return infinite.get(bound, f"{bound:g}")
+
+
+def failed_jobs(results: Path) -> str:
+    """Return a file of each job that failed, one per line, as ``snakemake --forcerun`` takes them.
+
+    Of a chain only the first failed job is named, since what follows runs again anyway: a train job with a failed
+    member, else an infer job, else a score job whose own work failed.
+    """
+    found: list[Path] = []
+    for run in sorted({p.parent.relative_to(results / "train") for p in (results / "train").glob("*/*/*/s*")}):
+        train, infer = ([_status(s) for s in _shards(results / stage / run)] for stage in ("train", "infer"))
+        lost = [path for path, failed in train if failed]
+        lost += [path.parent for path, failed in infer if failed and not _failed(results / "train" / run, path)]
+        score = results / "score" / run.with_name(f"{run.name}.parquet")
+        if not lost and score.exists() and _score_failed(score):
+            lost = [score]
+        found += lost
+    return "\n".join(path.as_posix() for path in found)
+
+
+def _shards(folder: Path) -> Iterator[Path]:
+    yield from sorted(folder.glob("s*/status.json"), key=lambda path: int(path.parent.name[1:]))
+
+
+def _status(path: Path) -> tuple[Path, bool]:
+    try:
+        found: dict[str, Any] = io.read_json(path)
+    except (OSError, json.JSONDecodeError):
+        return path, True
+    members = found.get("members", {}).values()
+    return path, found.get("status") == "failed" or any(member.get("status") == "failed" for member in members)
+
+
+def _failed(train: Path, status: Path) -> bool:
+    """Whether the train job behind an infer job's status failed."""
+    return _status(train / status.parent.name / "status.json")[1]
+
+
+def _score_failed(path: Path) -> bool:
+    try:
+        scores: pd.DataFrame = io.read_table(path, "scores")
+    except (OSError, ValueError, ContractError):
+        return True
+    failed = scores["status"] == "failed"
+    return bool((failed & scores["reason"].str.startswith(TRANSIENT)).any())

@@ -1,0 +1,110 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from scident import contracts, io
+from scident.report import style, words
+from scident.report.view import Headline, Place, Row, Tables
+
+PLACE = Place("d", "s", "iid")
+LABELS = {"a": "Alpha", "b": "Beta", "c": "Gamma <x>"}
+PLAN = {"datasets": {"d": {"has_truth": True}}, "models": {m: {"label": label} for m, label in LABELS.items()}}
+
+
+def row(model, mean, **more):
+    fields = {"low": mean - 0.02, "high": mean + 0.02, "dots": np.array([mean]), "status": "ok", "reason": ""}
+    fields |= {"n_ok": 10, "n_total": 10, "role": "method"} | more
+    return Row(model=model, label=LABELS[model], mean=mean, **fields)
+
+
+def head(rows=None, **more):
+    fields = {"floor": 0.4, "floor_label": "Label only", "ceiling": 0.9, "units": 5, "seeds": 2}
+    fields |= {"interval": "t over replicates", "better": "higher", "range": (0.0, 1.0)} | more
+    rows = rows or (row("a", 0.8), row("b", 0.7), row("c", 0.6))
+    return Headline(place=PLACE, metric="mcc", label="MCC", rows=tuple(rows), **fields)
+
+
+def tables(verdicts, units=5):
+    ranks = pd.DataFrame(
+        [
+            {
+                "dataset": "d", "split": "s", "scope": "iid", "metric": "mcc", "variant": "", "best": "a", "other": m,
+                "units": 0 if v.startswith("not ranked") else units, "difference": 0.1, "low": 0.0, "high": 0.2,
+                "effect": 1.0, "test": "paired t", "p": 0.01, "p_holm": 0.02, "verdict": v,
+            }
+            for m, v in verdicts.items()
+        ]
+        or io.empty_table("ranks")
+    )  # fmt: skip
+    empty = {name: io.empty_table(name) for name in Tables.__dataclass_fields__}
+    return Tables(**empty | {"ranks": contracts.check_table(ranks, "ranks")})
+
+
+def test_answer_places_the_best_between_floor_and_ceiling():
+    text = words.answer(PLAN, tables({"b": "separated", "c": "separated"}, 10), head(units=10)).text
+    assert "<b>Alpha has the highest MCC: 0.80 [0.78, 0.82]</b>, 80 % of the way from floor to ceiling" in text
+    assert "(floor 0.40 (Label only); ceiling 0.90)" in text
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "units", "level", "badge", "part"),
+    [
+        ({"b": "separated", "c": "separated"}, 10, words.CERTAIN, "best", "each of the other 2"),
+        ({"b": "separated (provisional, 5 units)"}, 5, words.PROVISIONAL, "best, provisionally", "provisionally"),
+        ({"b": "not separable", "c": "separated"}, 10, words.OPEN, "not certain", "not separable from Beta; it is"),
+        ({"b": "no claim (3 units)"}, 3, words.OPEN, "no ranking claim", "With 3 replicates no ranking is claimed"),
+        ({}, 5, words.OPEN, "no ranking claim", "Nothing else could be ranked"),
+        ({"b": "not ranked (1/10 succeeded)"}, 5, words.OPEN, "no ranking claim", "Nothing else could be ranked"),
+    ],
+)
+def test_answer_says_how_certain_the_ranking_is(verdicts, units, level, badge, part):
+    found = words.answer(PLAN, tables(verdicts, units), head(units=units))
+    assert (found.level, found.badge) == (level, badge)
+    assert part in found.text
+
+
+def test_answer_of_one_replicate_claims_nothing():
+    found = words.answer(PLAN, tables({"b": "no claim (1 unit)"}, 1), head(units=1))
+    assert found.badge == "no ranking claim"
+    assert "training seeds only" in found.text
+
+
+def test_answer_says_when_the_best_is_below_the_floor():
+    assert "not above the floor" in words.answer(PLAN, tables({}), head([row("a", 0.3)])).text
+
+
+def test_answer_counts_lost_members_and_escapes_names():
+    rows = [row("a", 0.8), row("c", 0.6, n_ok=7)]
+    assert "Failed members: Gamma &lt;x&gt; 3 of 10." in words.answer(PLAN, tables({}), head(rows)).text
+
+
+def test_answer_without_any_result_points_to_the_failures():
+    lost = row("a", np.nan, status="failed", reason="killed", n_ok=0)
+    assert words.answer(PLAN, tables({}), head([lost])).badge == "no result"
+
+
+def test_answer_without_truth_ranks_nothing():
+    plan = PLAN | {"datasets": {"d": {"has_truth": False}}}
+    found = words.answer(plan, tables({"b": "separated"}, 10), head(units=10, ceiling=1.0))
+    assert found.badge == "no ranking claim"
+    assert "nothing is ranked" in found.text
+
+
+def test_fully_separated_passes_over_the_unranked():
+    ranks = tables({"b": "separated", "c": "not ranked (0/10 succeeded)"}).ranks
+    assert words.fully_separated(ranks)
+    assert not words.fully_separated(ranks[ranks["other"] == "c"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.794, "0.79"), (-0.001, "0.00"), (-0.25, "−0.25"), (1234.56, "1,234.6"), (-1234.56, "−1,234.6")],
+)
+def test_number_is_short_and_has_a_true_minus(value, text):
+    assert style.number(value) == text
+
+
+def test_explain_puts_reasons_into_words():
+    assert style.explain("nonfinite_latents") == "NaN or infinity in latents"
+    assert style.explain("no_truth") == "the dataset comes without true latents"
+    assert style.explain("something_new") == "something_new"

@@ -1,0 +1,65 @@
+import pandas as pd
+import pytest
+
+import _synthetic
+from scident import io
+from scident.aggregate.units import SELECTED
+from scident.stages import aggregate
+
+TABLES = ("scores", "summary", "ranks", "selected", "costs", "aligned", "curves")
+
+
+def aggregated(folder, fail="some", **options):
+    plan = _synthetic.plan(**options)
+    _synthetic.tree(folder, plan, fail=fail)
+    aggregate.run(plan, folder, folder / "aggregate")
+    return {name: io.read_table(folder / "aggregate" / f"{name}.parquet", name) for name in TABLES}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    return aggregated(tmp_path_factory.mktemp("results"))
+
+
+def test_aggregate_writes_seven_tables_that_keep_their_contracts(tables):
+    assert all(len(table) for table in tables.values())
+
+
+def test_aggregate_names_the_winner_as_provisional_with_five_replicates(tables):
+    ranks = tables["ranks"].query("metric == 'mcc_pearson' and scope == 'iid'")
+    assert set(ranks["best"]) == {"svae_plus"}
+    assert set(ranks["verdict"]) == {"separated (provisional, 5 units)"}
+    assert not set(ranks["other"]) & set(_synthetic.CONTROLS)
+
+
+def test_aggregate_shows_success_counts(tables):
+    row = tables["summary"].query("metric == 'mcc_pearson' and scope == 'iid' and model == 'vae'").iloc[0]
+    assert (row["n_ok"], row["n_total"], row["reason"]) == (9, 10, "failed:nonfinite_latents")
+
+
+def test_aggregate_adds_the_selected_grid_point(tmp_path):
+    tables = aggregated(tmp_path, grid=True, replicates=2)
+    points = tables["summary"].query("model == 'svae_plus'")["grid_point"]
+    assert set(points) == {"penalty=10", "penalty=100", SELECTED}
+    assert set(tables["summary"].query("model == 'pca'")["grid_point"]) == {"default"}
+
+
+def test_aggregate_of_one_replicate_claims_nothing(tmp_path):
+    tables = aggregated(tmp_path, truth=False, replicates=1, seeds=3)
+    assert set(tables["ranks"]["verdict"]) == {"no claim (1 unit)"}
+    spread = tables["summary"].query("metric == 'seed_mcc' and status == 'ok'")["interval"]
+    assert set(spread) == {"seeds only (jackknife se)"}
+
+
+def test_aggregate_of_nothing_but_failures_still_has_every_row(tmp_path):
+    plan = _synthetic.plan(replicates=2)
+    aggregate.run(plan, tmp_path, tmp_path / "aggregate")
+    scores = io.read_table(tmp_path / "aggregate" / "scores.parquet", "scores")
+    assert set(scores["model"]) == set(plan["models"])
+    assert set(scores["status"]) == {"failed"}
+
+
+def test_aggregate_twice_gives_the_same_tables(tmp_path, tables):
+    again = aggregated(tmp_path)
+    for name in TABLES:
+        pd.testing.assert_frame_equal(again[name], tables[name])

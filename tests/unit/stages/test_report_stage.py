@@ -1,0 +1,169 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+import _synthetic
+from scident.report import style
+from scident.stages import aggregate, report
+
+CASES = {
+    "truth": ({}, "some"),
+    "blind": ({"truth": False, "replicates": 1, "seeds": 3, "split": "iid"}, "none"),
+    "dead": ({"replicates": 2}, "all"),
+    "released": ({"protocol": "released", "grid": True}, "some"),
+}
+VOID = {"meta", "link", "br", "hr", "img", "input", "col", "wbr"}
+
+
+def written(folder, case):
+    options, fail = CASES[case]
+    plan = _synthetic.plan(**options)
+    _synthetic.tree(folder, plan, fail=fail)
+    aggregate.run(plan, folder, folder / "aggregate")
+    report.run(plan, folder / "aggregate", folder / "report")
+    return folder / "report"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return {case: written(tmp_path_factory.mktemp(case), case) for case in CASES}
+
+
+@pytest.fixture(params=list(CASES))
+def page(request, folders):
+    return (folders[request.param] / "index.html").read_text()
+
+
+class Balance(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.wrong, self.ids, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.ids += [value for key, value in attrs if key == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.ids += [value for key, value in attrs if key == "id"]
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append((tag, self.getpos()))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def parsed(page):
+    reader = Balance()
+    reader.feed(page)
+    return reader
+
+
+def words(page):
+    return " ".join(" ".join(parsed(page).text).split())
+
+
+def test_report_loads_nothing_from_outside(page):
+    loads = re.findall(r"""(?:src|href)=["']([^"']*)["']|url\(([^)]*)\)|@import\s+(\S+)""", page)
+    targets = [next(part for part in found if part).strip("'\"") for found in loads if any(found)]
+    assert targets
+    assert all(target.startswith(("#", "data:")) for target in targets)
+    assert "<script" not in page
+
+
+def test_report_is_balanced_html(page):
+    reader = parsed(page)
+    assert reader.wrong == []
+    assert reader.open == []
+
+
+def test_report_has_each_id_once(page):
+    ids = parsed(page).ids
+    assert sorted({name for name in ids if ids.count(name) > 1}) == []
+
+
+def test_report_links_lead_somewhere(page):
+    ids = set(parsed(page).ids)
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= ids
+
+
+def test_report_names_every_model_and_metric(page):
+    text = words(page)
+    labels = [label for label, _, _ in _synthetic.MODELS.values()]
+    labels += [metric["label"] for metric in _synthetic.METRICS.values()]
+    assert [label for label in labels if label not in text] == []
+
+
+def test_report_says_who_is_best_and_how_sure_that_is(folders):
+    text = words((folders["truth"] / "index.html").read_text())
+    assert "sVAE+ has the highest MCC (Pearson): 0.80 [0.78, 0.83]" in text
+    assert "best, provisionally" in text
+    assert "separated from each of the other 4 methods and baselines" in text
+    assert "floor 0.43 (Label only); ceiling 0.98" in text
+
+
+def test_report_shows_every_failure_with_its_reason(folders):
+    text = words((folders["truth"] / "index.html").read_text())
+    assert "nonfinite_latents NaN or infinity in latents r1.s1" in text
+    assert "killed the job was stopped from outside or left nothing readable all 10" in text
+    assert "9/10 ok" in text
+
+
+def test_report_without_failures_says_none(folders):
+    text = words((folders["blind"] / "index.html").read_text())
+    assert "None: every job ended well" in text
+
+
+def test_report_without_truth_ranks_nothing(folders):
+    text = words((folders["blind"] / "index.html").read_text())
+    assert "no ranking claim" in text
+    assert "Seeds only" in text
+    assert "highest" not in text
+    assert "separated from" not in text
+
+
+def test_report_of_failures_alone_says_so(folders):
+    text = words((folders["dead"] / "index.html").read_text())
+    assert "No method has a result here" in text
+    assert "highest" not in text
+
+
+def test_report_of_the_released_protocol_is_labelled_legacy(folders):
+    text = words((folders["released"] / "index.html").read_text())
+    assert "legacy" in text
+    assert "Target F1 ↑ corrected Target F1 ↑ released" in text.replace("\u00a0", " ")
+    assert "val_nelbo" in text
+
+
+def test_report_escapes_names(folders):
+    page = (folders["blind"] / "index.html").read_text()
+    assert "<THP-1>" not in page
+    assert "&lt;THP-1&gt;" in page
+
+
+def test_report_writes_tables_and_figures(folders):
+    tables = {path.name for path in (folders["released"] / "tables").iterdir()}
+    assert tables == {f"{name}.csv" for name in ("summary", "ranks", "selected", "costs", "failures")}
+    figures = sorted(path.name for path in (folders["truth"] / "figures").iterdir())
+    place = "sparse-shift-unseen_perturbation"
+    assert f"headline-{place}-iid.svg" in figures
+    assert f"headline-{place}-ood.svg" in figures
+    assert f"targets-{place}-svae_plus.svg" in figures
+    assert f"curves-{place}-val_nelbo.svg" in figures
+
+
+def test_report_is_equal_twice(tmp_path, folders):
+    again = written(tmp_path, "truth")
+    assert (again / "index.html").read_bytes() == (folders["truth"] / "index.html").read_bytes()
+    for path in (folders["truth"] / "figures").iterdir():
+        assert (again / "figures" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_figures_keep_text_as_text_and_carry_no_date(folders):
+    svg = (folders["truth"] / "figures" / "headline-sparse-shift-unseen_perturbation-iid.svg").read_text()
+    assert ">sVAE+</text>" in svg
+    assert "<metadata" not in svg
+    assert style.ROLE_COLOURS["method"] in svg
