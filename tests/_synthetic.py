@@ -42,6 +42,7 @@ def _metric(label, formula, *, needs=("latents", "truth"), over="member", scopes
         "needs": list(needs),
         "over": over,
         "scopes": list(scopes),
+        "variants": ["corrected", "released"] if label.startswith("Target") else [""],
         **declared,
         "range": list(declared["range"]),
     }

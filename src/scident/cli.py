@@ -41,7 +41,7 @@ def main() -> None:
         typer.echo(f"scident: {error}{''.join(notes)}", err=True)
         sys.exit(1)
     except FileNotFoundError as error:
-        typer.echo(f"scident: there is no file {str(error.filename)!r}, seen from {str(Path.cwd())!r}", err=True)
+        typer.echo(f"scident: there is no such file: {error.filename or error} (seen from {Path.cwd()})", err=True)
         sys.exit(1)
 
 
@@ -214,16 +214,17 @@ def explain(metric: str) -> None:
 
 @app.command()
 def check(
-    file: Path,
-    perturbation: str = "perturbation",
-    control: str | None = None,
-    context: str | None = None,
-    batch: str | None = None,
+    file: Annotated[Path, typer.Argument(help="The .h5ad file.")],
+    perturbation: Annotated[str | None, typer.Option(help="obs key of the perturbation labels.")] = None,
+    control: Annotated[str | None, typer.Option(help="Label of control cells.")] = None,
+    context: Annotated[str | None, typer.Option(help="obs key of cell line, type or donor.")] = None,
+    batch: Annotated[str | None, typer.Option(help="obs key of the batch.")] = None,
 ) -> None:
     """Say in plain words what is wrong or odd about an h5ad file, and what can be run on it."""
     from scident.stages import check as stage
 
-    found = stage.run(file, {"perturbation": perturbation, "control": control, "context": context, "batch": batch})
+    given = {"perturbation": perturbation, "control": control, "context": context, "batch": batch}
+    found = stage.run(file, {name: value for name, value in given.items() if value is not None})
     typer.echo(found.text())
     raise typer.Exit(1 if found.errors else 0)
 

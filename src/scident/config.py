@@ -235,7 +235,7 @@ def _plain(raw: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
         raise ConfigError(f"config: must be a mapping of keys, found {type(raw).__name__}")
     plain: dict[str, Any] = deepcopy(dict(raw))
-    for kind in ("datasets", "splits", "models", "metrics"):
+    for kind in ("datasets", "splits", "models", "metrics", "scales"):
         if isinstance(plain.get(kind), dict):  # `pca:` with nothing behind it is an entry with defaults
             plain[kind] = {str(n): ({} if e is None else e) for n, e in plain[kind].items()}
         elif isinstance(plain.get(kind), list):

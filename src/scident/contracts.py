@@ -11,6 +11,9 @@ from scipy import sparse
 from scident.errors import ContractError
 
 PARTS = ("train", "val", "fit", "score", "heldout_fit", "heldout_score")
+LONGEST = 300
+"""Characters of a table's fault that reach the message."""
+
 STATUSES = r"^(ok|not_applicable|failed)$"
 HASHES = ("hash_data", "hash_split", "hash_config", "hash_code")
 
@@ -170,7 +173,9 @@ def check_table(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     try:
         return TABLES[name].validate(frame)
     except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
-        raise ContractError(f"table {name!r} breaks its contract: {str(error).splitlines()[0]}") from error
+        found = str(error).splitlines()[0]
+        found = found if len(found) <= LONGEST else f"{found[:LONGEST]} …"
+        raise ContractError(f"table {name!r} breaks its contract: {found}") from error
 
 
 def _need(found: Iterable[str], wanted: Iterable[str], what: str) -> None:

@@ -81,7 +81,7 @@ class Plan:
         return [self.run(*name) for name in names]
 
     def data_spec(self, dataset: str) -> dict[str, Any]:
-        """What the data stage is told."""
+        """Tell the data stage what to do."""
         kind = configuration.kind_of(self.config, "datasets", dataset)
         use = self.config.datasets[dataset].use or dataset
         params = configuration.resolved_params(self.config, "datasets", dataset)
@@ -95,7 +95,7 @@ class Plan:
         }
 
     def split_spec(self, dataset: str, split: str) -> dict[str, Any]:
-        """What the split stage is told."""
+        """Tell the split stage what to do."""
         entry = self.config.splits[split]
         use = entry.use or split
         return {
@@ -110,7 +110,7 @@ class Plan:
         }
 
     def model_spec(self, dataset: str, split: str, model: str, shard: int, stage: str) -> dict[str, Any]:
-        """What the train or infer stage of one shard is told."""
+        """Tell the train or infer stage of one shard what to do."""
         run = self.run(dataset, split, model)
         points = list(run.model.grid)
         return {
@@ -132,7 +132,7 @@ class Plan:
         return self.config.datasets[dataset].n_latents or self.config.n_latents
 
     def score_spec(self, dataset: str, split: str, model: str) -> dict[str, Any]:
-        """What the score stage of one run is told."""
+        """Tell the score stage of one run what to do."""
         run = self.run(dataset, split, model)
         metrics = {
             name: {

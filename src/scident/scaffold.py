@@ -48,7 +48,7 @@ def _check_name(kind: str, name: str) -> None:
     if not re.fullmatch(NAME, name) or keyword.iskeyword(name) or name == "base":
         raise PluginError(
             f"{name!r} cannot be the name of a {kind}: it becomes a file and a config key, so it starts with a "
-            "lower-case letter, goes on with lower-case letters, digits or '_', and is neither 'base' nor a word of Python"
+            "lower-case letter, goes on with such letters, digits or '_', and is neither 'base' nor a word of Python"
         )
     for folder in SHARED.get(kind, (KINDS[kind],)):
         if name in registry.known(folder):

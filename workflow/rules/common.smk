@@ -55,6 +55,12 @@ def data_files(wildcards):
     )
 
 
+def source_file(wildcards):
+    """Return the file a dataset is read from, or nothing if it is simulated or downloaded."""
+    params = PLAN.data_spec(wildcards.dataset)["params"]
+    return params["path"] if "path" in params else []
+
+
 def truth_files(wildcards):
     """Return the truth files of all replicates, or nothing where no truth is known."""
     if not PLAN.has_truth(wildcards.dataset):
@@ -76,6 +82,21 @@ def infer_folders(wildcards):
         **wildcards,
         shard=range(len(run.shards)),
     )
+
+
+def folder_of_status(wildcards, output):
+    """Return the folder a train job writes."""
+    return str(Path(output.status).parent)
+
+
+def folder_trained(wildcards, input):
+    """Return the folder an infer job reads its members from."""
+    return str(Path(input.status).parent)
+
+
+def folder_of_shards(wildcards, input):
+    """Return the folder that holds the infer folders of all shards."""
+    return str(Path(input.infer[0]).parent)
 
 
 def score_files(wildcards):

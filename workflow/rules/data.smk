@@ -7,6 +7,8 @@ OUTPUTS: results/data/{dataset}/r{replicate}.h5ad, and r{replicate}.truth.h5ad w
 
 rule data_with_truth:
     """Simulate a replicate (or load one that carries its truth) and put the truth into its own file."""
+    input:
+        source=source_file,
     output:
         data="results/data/{dataset}/r{replicate}.h5ad",
         truth="results/data/{dataset}/r{replicate}.truth.h5ad",
@@ -32,6 +34,8 @@ rule data_with_truth:
 
 rule data_without_truth:
     """Load a replicate of a dataset whose latents nobody knows."""
+    input:
+        source=source_file,
     output:
         data="results/data/{dataset}/r{replicate}.h5ad",
     log:

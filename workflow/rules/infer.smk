@@ -31,7 +31,7 @@ rule infer:
     params:
         spec=infer_spec,
         attempts=PLAN.config.attempts,
-        train="results/train/{dataset}/{split}/{model}/s{shard}",
+        train=folder_trained,
     shell:
         "python -m scident infer --spec {params.spec:q} --train {params.train:q} --parts {input.parts:q}"
         " --out {output.folder:q} --attempt {resources.attempt} --attempts {params.attempts}"

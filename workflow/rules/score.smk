@@ -30,7 +30,7 @@ rule score:
     params:
         spec=score_spec,
         attempts=PLAN.config.attempts,
-        infer="results/infer/{dataset}/{split}/{model}",
+        infer=folder_of_shards,
     shell:
         "python -m scident score --spec {params.spec:q} --infer {params.infer:q} --parts {input.parts:q}"
         " --out {output.scores:q} --aligned {output.aligned:q} --attempt {resources.attempt}"

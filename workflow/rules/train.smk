@@ -29,7 +29,7 @@ rule train:
     params:
         spec=train_spec,
         attempts=PLAN.config.attempts,
-        out="results/train/{dataset}/{split}/{model}/s{shard}",
+        out=folder_of_status,
         checkpoints="results/checkpoints/{dataset}/{split}/{model}",
     shell:
         "python -m scident train --spec {params.spec:q} --data {input.data:q} --out {params.out:q}"

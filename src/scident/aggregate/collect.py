@@ -42,7 +42,6 @@ def collect_scores(plan: Mapping[str, Any], results: Path) -> pd.DataFrame:
         table = None if run["skipped"] else _read(_score_file(results, run, ".parquet"), "scores")
         if table is not None:
             found[i] = table
-    variants = _variants(found.values())
     tables = []
     for i, run in enumerate(plan["runs"]):
         status, reason = ("not_applicable", run["skipped"]) if run["skipped"] else ("failed", "killed")
@@ -52,7 +51,7 @@ def collect_scores(plan: Mapping[str, Any], results: Path) -> pd.DataFrame:
         if table is not None:
             tables.append(table)
         if missing:
-            tables.append(_filled(plan, run, missing, whole=table is None, variants=variants, why=(status, reason)))
+            tables.append(_filled(plan, run, missing, whole=table is None, why=(status, reason)))
     return _joined(tables, "scores")
 
 
@@ -107,21 +106,12 @@ def _present(table: pd.DataFrame) -> set[Member]:
     return {(int(r), str(g), int(s)) for r, g, s in members.itertuples(index=False)}
 
 
-def _variants(tables: Iterable[pd.DataFrame]) -> dict[tuple[str, str], list[str]]:
-    seen: dict[tuple[str, str], set[str]] = {}
-    for table in tables:
-        for scope, metric, variant in table[["scope", "metric", "variant"]].drop_duplicates().itertuples(index=False):
-            seen.setdefault((metric, scope), set()).add(variant)
-    return {key: sorted(values) for key, values in seen.items()}
-
-
 def _filled(
     plan: Mapping[str, Any],
     run: Mapping[str, Any],
     members: list[Member],
     *,
     whole: bool,
-    variants: Mapping[tuple[str, str], list[str]],
     why: tuple[str, str],
 ) -> pd.DataFrame:
     protocol = plan["splits"][run["split"]]["protocol"]
@@ -132,7 +122,7 @@ def _filled(
         if across and not whole:
             continue  # the run's own table already compares the seeds that are left
         for scope in (s for s in SCOPES_OF_PROTOCOL[protocol] if s in metric["scopes"]):
-            for variant in variants.get((name, scope), [""]):
+            for variant in (v for v in metric["variants"] if v != "released" or scope == "insample"):
                 rows += [_empty_row(run, m, (scope, name, variant), why) for m in (groups if across else members)]
     return contracts.check_table(pd.DataFrame(rows), "scores")
 

@@ -1,5 +1,6 @@
 """From score rows to one number per unit: seeds are averaged inside a replicate before anything else."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ CEILING_MODEL = "oracle_noisy"
 def describe_status(block: pd.DataFrame) -> tuple[str, str]:
     """Return one status and reason for several rows: ok if any is, else failed if any is, else not applicable.
 
-    The reason holds the merged notes of the successes and, after ``;failed:``, why the others failed.
+    The reason holds the merged notes of the successes and, after ``failed:``, why the others failed.
     """
     present = set(block["status"])
     status = next(s for s in ("ok", "failed", "not_applicable") if s in present)
@@ -27,12 +28,13 @@ def describe_status(block: pd.DataFrame) -> tuple[str, str]:
     if status != "ok":
         return status, ";".join(reasons[status])
     merged = merge_notes(list(block.loc[block["status"] == "ok", "reason"]))
-    return status, merged + (";failed:" + ",".join(reasons["failed"]) if "failed" in reasons else "")
+    lost = "failed:" + ",".join(reasons["failed"]) if "failed" in reasons else ""
+    return status, ";".join(part for part in (merged, lost) if part)
 
 
 def notes_of(reason: str) -> dict[str, str]:
     """Read the ``name=value`` notes of a successful row's reason; a bare word is its own name with an empty value."""
-    parts = [part.strip().partition("=") for part in reason.partition(";failed:")[0].split(",")]
+    parts = [part.strip().partition("=") for part in re.split(r"(?:^|;)failed:", reason)[0].split(",")]
     return {name: value for name, _, value in parts if name}
 
 

@@ -103,8 +103,9 @@ def train(
     data
         Training and validation cells of all worlds; ``Progress.rows`` says where a member's begin.
     save
-        Called with (positions, members) of members whose state was just written back: at least every `save_every_s`
-        seconds for the running ones and once for each member that stops.
+        Called with (positions, members) of members whose state was just written back: every `save_every_s` seconds,
+        and whenever a member stops. Running ones are saved with it, so that a resumed run has the same members
+        together at every epoch, and thus the same rounding.
     """
     loop = _Loop(network, members, data, n_train, n_val, schedule)
     last_save = time.monotonic()
@@ -113,11 +114,9 @@ def train(
             loop.epoch()
             stopped = loop.retire()
             tick(loop.at, f"{len(loop.running)} members running")
-            if save is not None and stopped:
-                save(stopped, [members[i] for i in stopped])
-            if save is not None and loop.running and time.monotonic() - last_save > save_every_s:
+            if save is not None and (stopped or time.monotonic() - last_save > save_every_s):
                 loop.write_back(range(len(loop.running)))
-                save(loop.running, [members[i] for i in loop.running])
+                save([*stopped, *loop.running], [members[i] for i in (*stopped, *loop.running)])
                 last_save = time.monotonic()
 
 

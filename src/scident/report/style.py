@@ -61,6 +61,7 @@ REASONS = {
     "timeout": "the job ran out of time",
     "shape": "an output had the wrong shape",
     "exception": "the code raised an error",
+    "variant_missing": "the metric left this variant out",
 }
 """Status reasons of the score table in words."""
 
@@ -69,7 +70,7 @@ def explain(reason: str) -> str:
     """Say a status reason in words; an unknown one is returned as it is."""
     if reason.startswith("nonfinite_"):
         return f"NaN or infinity in {reason.removeprefix('nonfinite_')}"
-    return REASONS.get(reason, reason)
+    return REASONS.get(reason.partition(":")[0], reason)
 
 
 def number(value: float) -> str:

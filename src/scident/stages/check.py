@@ -26,6 +26,13 @@ class Report:
     summary: list[str] = field(default_factory=list)
     """What the file holds; empty if it cannot be used."""
 
+    def text(self) -> str:
+        """Return the findings as lines: errors first, then notes, then the summary."""
+        parts = [("error", self.errors), ("note ", self.notes)]
+        lines = [f"{kind}  {sentence}" for kind, sentences in parts for sentence in sentences]
+        verdict = [] if self.errors else ["usable" if not self.notes else "usable, with the notes above"]
+        return "\n".join([*lines, *verdict, *self.summary])
+
 
 def run(path: Path, params: Mapping[str, Any] | None = None) -> Report:
     """Look at a user's file with the same eyes as the data stage.
@@ -76,7 +83,7 @@ def _summary(adata: ad.AnnData, params: h5ad.Params) -> list[str]:
         f"genes per cell      {_check.spread(genes)}",
         f"zeros               {100 * (1 - genes.sum() / (adata.n_obs * adata.n_vars)):.1f} % of all values",
         f"truth               {'known' if params.truth is not None else 'unknown: stability and probes only'}",
-        f"run it              snakemake --configfile config/local.yaml --config path={params.path}",
+        f"run it              snakemake --cores 2 --configfile config/local.yaml --config path={params.path}",
         f"in a configuration  datasets: {_entry(params)}",
     ]
 

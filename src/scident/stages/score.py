@@ -89,14 +89,29 @@ def run(
             if replicate == spec["replicates"][0]:
                 scope = SCOPES_OF[spec["protocol"]][0]
                 matrices += aligned_rows([inputs_for(world, scope, (m,), spec) for m in scorer.members.values()], spec)
-    hashes = {name: spec[name] for name in ("hash_config", "hash_code")}
-    hashes["hash_split"] = parts.with_name("parts.sha256").read_text().strip()
-    frame = pd.DataFrame(rows).assign(dataset=spec["dataset"], split=spec["split"], model=spec["model"], **hashes)
-    io.write_table(frame[list(TABLES["scores"].columns)], out, "scores")
+    _write(spec, rows, parts.with_name("parts.sha256").read_text().strip(), out)
     io.write_table(pd.concat(matrices) if matrices else io.empty_table("aligned"), aligned, "aligned")
     name = "/".join(spec[part] for part in ("dataset", "split", "model"))
-    failed = int((frame["status"] == "failed").sum())
-    log.info("scored %s: %d rows, %d failed, %.1f s", name, len(frame), failed, time.monotonic() - started)
+    failed = sum(row["status"] == "failed" for row in rows)
+    log.info("scored %s: %d rows, %d failed, %.1f s", name, len(rows), failed, time.monotonic() - started)
+
+
+def write_failed(spec: Mapping[str, Any], out: Path, aligned: Path, reason: str) -> None:
+    """Write the declared outputs of a job that came to nothing: every row it owes, failed."""
+    rows = [
+        {"replicate": r, "grid_point": g, "scope": scope, "seed": seed, "metric": metric.name, "hash_data": "", **fields}
+        for r, g, (metric, scope) in product(spec["replicates"], spec["grid_points"], list(_jobs(spec)))
+        for seed in ([None] if metric.info.over == "seeds" else spec["seeds"])
+        for fields in _fields(metric, scope, Outcome("failed", reason))
+    ]
+    _write(spec, rows, "", out)
+    io.write_table(io.empty_table("aligned"), aligned, "aligned")
+
+
+def _write(spec: Mapping[str, Any], rows: list[Row], hash_split: str, out: Path) -> None:
+    hashes = {"hash_split": hash_split, "hash_config": spec["hash_config"], "hash_code": spec["hash_code"]}
+    frame = pd.DataFrame(rows).assign(dataset=spec["dataset"], split=spec["split"], model=spec["model"], **hashes)
+    io.write_table(frame[list(TABLES["scores"].columns)], out, "scores")
 
 
 class _Group:

@@ -64,11 +64,11 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _example() -> pd.DataFrame:
-    """Five perturbations and a control, each of which raises four genes; the same on every call."""
+    """Ten perturbations and a control, each of which raises four genes; the same on every call."""
     rng = np.random.default_rng(0)
-    names = ["control", *(f"p{k}" for k in range(5))]
-    code = np.arange(900) % len(names)
-    mean = np.full((len(names), 24), 2.0)
+    names = ["control", *(f"p{k}" for k in range(10))]
+    code = np.arange(90 * len(names)) % len(names)
+    mean = np.full((len(names), 4 * len(names)), 2.0)
     for k in range(len(names)):
         mean[k, 4 * k : 4 * k + 4] = 6.0
     table = pd.DataFrame(rng.poisson(mean[code]), index=[f"cell{i}" for i in range(len(code))])

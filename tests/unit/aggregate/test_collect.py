@@ -79,6 +79,9 @@ def test_collect_scores_fills_only_scopes_of_the_protocol(tmp_path):
     scores = collect.collect_scores(plan, tmp_path)
     assert set(scores["scope"]) == {"insample", "ood", "val"}
     assert (scores["reason"] == "killed").all()
+    targets = scores[scores["metric"] == "target_f1"]
+    assert set(targets.loc[targets["scope"] == "insample", "variant"]) == {"corrected", "released"}
+    assert set(targets.loc[targets["scope"] == "ood", "variant"]) == {"corrected"}
 
 
 def test_collect_curves_names_run_and_member(benchmark):

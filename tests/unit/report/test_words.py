@@ -96,6 +96,11 @@ def test_fully_separated_passes_over_the_unranked():
     assert not words.fully_separated(ranks[ranks["other"] == "c"])
 
 
+@pytest.mark.parametrize("verdict", ["not separable", "no claim (3 units)"])
+def test_fully_separated_needs_every_ranked_comparison(verdict):
+    assert not words.fully_separated(tables({"b": "separated", "c": verdict}).ranks)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.794, "0.79"), (-0.001, "0.00"), (-0.25, "−0.25"), (1234.56, "1,234.6"), (-1234.56, "−1,234.6")],
@@ -107,4 +112,5 @@ def test_number_is_short_and_has_a_true_minus(value, text):
 def test_explain_puts_reasons_into_words():
     assert style.explain("nonfinite_latents") == "NaN or infinity in latents"
     assert style.explain("no_truth") == "the dataset comes without true latents"
+    assert style.explain("exception: ValueError: no") == "the code raised an error"
     assert style.explain("something_new") == "something_new"

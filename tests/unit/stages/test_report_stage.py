@@ -105,6 +105,14 @@ def test_report_says_who_is_best_and_how_sure_that_is(folders):
     assert "floor 0.43 (Label only); ceiling 0.98" in text
 
 
+def test_report_sets_only_the_separated_best_in_bold(folders):
+    tables = (folders["truth"] / "index.html").read_text().split('<div id="scores-')[1:]
+    rows = re.findall(r"<tr>(.*?)</tr>", tables[0].split("</table>")[0], flags=re.DOTALL)
+    assert {"sVAE+" in row for row in rows if "<b>" in row} == {True}
+    blind = (folders["blind"] / "index.html").read_text().split('<div id="scores-')[1]
+    assert "<b>" not in blind.split("</table>")[0]
+
+
 def test_report_shows_every_failure_with_its_reason(folders):
     text = words((folders["truth"] / "index.html").read_text())
     assert "nonfinite_latents NaN or infinity in latents r1.s1" in text

@@ -1,0 +1,170 @@
+"""From configuration to jobs: what exists, what each job is told, and what a change leaves alone."""
+
+import pytest
+
+from scident import config, registry
+from scident.info import ModelInfo
+from scident.plan import Plan, grid_points
+
+BASE = {
+    "datasets": {"world": {"use": "sparse_shift", "n_latents": 4}},
+    "splits": {"cells": {"use": "iid"}},
+    "models": {"pca": {}, "svae": {"use": "svae_plus", "grid": {"penalty": [1, 100]}}},
+    "metrics": {"mcc_pearson": {}},
+    "replicates": 2,
+    "seeds": 2,
+}
+CONTROLS = {
+    name
+    for name in registry.known("models")
+    if isinstance(info := registry.describe("models", name), ModelInfo) and info.role.endswith("_control")
+}
+
+
+def plan(**changes):
+    return Plan(config.load({**BASE, **changes}, deep=False))
+
+
+def fitted(found, model, stage="train"):
+    """What is fitted, and everything a job is told that may change the result of a member."""
+    specs = [
+        found.model_spec("world", "cells", model, i, stage)
+        for i in range(len(found.run("world", "cells", model).shards))
+    ]
+    told = {}
+    for spec in specs:
+        points = list(spec["grid"])
+        for replicate, point, seed in spec["members"]:
+            shared = {key: spec[key] for key in ("dataset", "split", "model", "use", "n_latents", "hash_code")}
+            told[replicate, points[point], seed] = {**shared, "params": spec["grid"][points[point]]}
+    return told
+
+
+def test_controls_are_added_and_cannot_be_left_out():
+    assert CONTROLS
+    assert set(plan().models) == {"pca", "svae", *CONTROLS}
+    assert set(plan(models={}).models) == CONTROLS
+
+
+def test_a_control_in_the_configuration_is_not_added_again():
+    found = plan(models={"floor": {"use": "random_encoder"}})
+    assert "floor" in found.models
+    assert "random_encoder" not in found.models
+
+
+def test_every_dataset_meets_every_split_and_model():
+    found = plan(splits={"cells": {"use": "iid"}, "unseen_perturbation": {}})
+    names = {(run.dataset, run.split, run.model.name) for run in found.runs}
+    assert len(found.runs) == len(names) == 1 * 2 * (2 + len(CONTROLS))
+
+
+def test_grid_points_are_named_by_their_values():
+    points = grid_points({"penalty": [1, 0.5], "epochs": [3]}, {"width": 8})
+    assert points == {
+        "penalty=1,epochs=3": {"width": 8, "penalty": 1, "epochs": 3},
+        "penalty=0.5,epochs=3": {"width": 8, "penalty": 0.5, "epochs": 3},
+    }
+    assert grid_points({}, {"width": 8}) == {"default": {"width": 8}}
+
+
+def test_members_are_replicates_grid_points_and_seeds():
+    assert list(fitted(plan(), "svae")) == [
+        (r, g, s) for r in range(2) for g in ("penalty=1", "penalty=100") for s in range(2)
+    ]
+
+
+def test_a_deterministic_model_is_fitted_once_and_written_under_every_seed():
+    found = plan()
+    assert list(fitted(found, "pca")) == [(0, "default", 0), (1, "default", 0)]
+    assert found.model_spec("world", "cells", "pca", 0, "infer")["seeds"] == [0, 1]
+
+
+@pytest.mark.parametrize(("size", "lengths"), [(None, [8]), (3, [3, 3, 2]), (8, [8]), (100, [8]), (1, [1] * 8)])
+def test_shards_cut_the_members_and_lose_none(size, lengths):
+    run = plan(members_per_job=size).run("world", "cells", "svae")
+    assert [len(shard) for shard in run.shards] == lengths
+    assert [member for shard in run.shards for member in shard] == run.members
+
+
+def test_an_entry_overrides_the_members_per_job_and_light_models_are_not_cut():
+    models = {"vae": {"members_per_job": 1}, "svae": {"use": "svae_plus"}, "pca": {}}
+    found = plan(models=models, members_per_job=2)
+    assert [len(found.run("world", "cells", name).shards) for name in models] == [4, 2, 1]
+
+
+def test_members_per_job_changes_no_member():
+    assert fitted(plan(members_per_job=3), "svae") == fitted(plan(), "svae")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": 3},
+        {"replicates": 3},
+        {"models": {**BASE["models"], "vae": {}}},
+        {"models": {**BASE["models"], "svae": {"use": "svae_plus", "grid": {"penalty": [7, 1, 100]}}}},
+        {"datasets": {**BASE["datasets"], "other": {"use": "sparse_shift"}}},
+        {"metrics": {**BASE["metrics"], "nelbo": {}}},
+    ],
+    ids=["seed", "replicate", "model", "grid point", "dataset", "metric"],
+)
+def test_adding_something_changes_no_existing_member(change):
+    before, after = plan(), plan(**change)
+    for model in ("pca", "svae"):
+        kept = fitted(before, model)
+        assert {member: fitted(after, model).get(member) for member in kept} == kept
+    assert after.data_spec("world") == before.data_spec("world")
+
+
+def test_a_metric_is_told_to_no_training_job():
+    before, after = plan(), plan(metrics={"mcc_pearson": {}, "nelbo": {}})
+    specs = [p.model_spec("world", "cells", "svae", 0, "train") for p in (before, after)]
+    assert specs[0] == specs[1]
+    assert list(after.score_spec("world", "cells", "svae")["metrics"]) == ["mcc_pearson", "nelbo"]
+
+
+def test_a_parameter_changes_its_own_model_alone():
+    before = plan()
+    after = plan(models={**BASE["models"], "svae": {"use": "svae_plus", "grid": {"penalty": [1, 50]}}})
+    for model in before.models:
+        same = before.model_spec("world", "cells", model, 0, "train") == after.model_spec(
+            "world", "cells", model, 0, "train"
+        )
+        assert same == (model != "svae")
+
+
+def test_the_number_of_latents_belongs_to_the_dataset_unless_the_model_says_otherwise():
+    found = plan(
+        n_latents=9,
+        datasets={**BASE["datasets"], "other": {"use": "sparse_shift"}},
+        models={"pca": {}, "wide": {"use": "pca", "n_latents": 30}},
+    )
+    told = {
+        (d, m): found.model_spec(d, "cells", m, 0, "train")["n_latents"]
+        for d in ("world", "other")
+        for m in ("pca", "wide")
+    }
+    assert told == {("world", "pca"): 4, ("world", "wide"): 30, ("other", "pca"): 9, ("other", "wide"): 30}
+    assert found.data_spec("world")["params"]["n_latents"] == 4
+
+
+def test_positive_controls_are_skipped_where_there_is_no_truth():
+    mine = {"use": "h5ad", "path": "mine.h5ad"}
+    found = plan(
+        datasets={"blind": mine, "known": {**mine, "truth": {"z": "z", "shift": "s"}}, "world": {"use": "sparse_shift"}}
+    )
+    assert [found.has_truth(name) for name in ("blind", "known", "world")] == [False, True, True]
+    skipped = {(run.dataset, run.model.name) for run in found.runs if run.skipped == "no_truth"}
+    positive = {name for name, model in found.models.items() if model.info.role == "positive_control"}
+    assert positive
+    assert skipped == {("blind", name) for name in positive}
+
+
+def test_what_the_report_is_told_names_everything():
+    found = plan(splits={"cells": {"use": "iid", "protocol": "released"}}).describe()
+    assert found["datasets"]["world"]["has_truth"]
+    assert found["splits"]["cells"]["protocol"] == "released"
+    assert found["models"]["svae"]["grid_points"] == ["penalty=1", "penalty=100"]
+    assert found["metrics"]["mcc_pearson"]["better"] == "higher"
+    assert len(found["runs"]) == 2 + len(CONTROLS)
+    assert {run["shards"] for run in found["runs"]} == {1}

@@ -1,0 +1,70 @@
+"""Every configuration that ships has the jobs it should have."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from _snakemake import ROOT, Checkout, entry
+
+
+def test_default_config_has_at_most_60_jobs(checkout: Checkout) -> None:
+    jobs = checkout.jobs()
+    expected = {"data_with_truth": 5, "split": 1, "train": 15, "infer": 15, "score": 12}
+    assert jobs == expected | {"aggregate": 1, "report": 1, "all": 1}
+    assert sum(jobs.values()) <= 60
+
+
+def test_smoke_config_trains_each_model_in_one_job(checkout: Checkout) -> None:
+    jobs = checkout.jobs("--configfile", "config/smoke.yaml")
+    assert jobs["train"] == jobs["infer"] == jobs["score"] == 10
+
+
+def test_local_config_makes_no_oracle_jobs(checkout: Checkout) -> None:
+    (checkout.folder / "mine.h5ad").touch()
+    printed = checkout.snakemake("--dry-run", "--configfile", "config/local.yaml", "--config", "path=mine.h5ad")
+    assert "oracle" not in printed
+    assert "data_without_truth" in printed
+
+
+def test_default_profile_is_loaded(checkout: Checkout) -> None:
+    printed = checkout.snakemake("--dry-run")
+    assert "profiles/default" in printed
+
+
+def test_paths_do_not_depend_on_the_entry_order(checkout: Checkout) -> None:
+    first = checkout.config(entry(models={"pca": None, "fastica": None}), "config/a.yaml")
+    second = checkout.config(entry(models={"fastica": None, "pca": None}), "config/b.yaml")
+    assert checkout.jobs("--configfile", first) == checkout.jobs("--configfile", second)
+
+
+def test_broken_config_stops_with_a_sentence_and_no_traceback(checkout: Checkout) -> None:
+    broken = checkout.config(entry(models={"pac": None}))
+    printed = checkout.snakemake("--configfile", broken, fails=True)
+    assert "Did you mean 'pca'?" in printed
+    assert "Traceback" not in printed
+    assert not (checkout.folder / "results").exists()
+
+
+def test_slurm_profile_parses_where_the_executor_is_installed(checkout: Checkout) -> None:
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="the SLURM executor is an optional extra")
+    assert sum(checkout.jobs("--workflow-profile", "profiles/slurm").values()) <= 60
+
+
+def test_snakemake_lint_finds_nothing(checkout: Checkout) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint"], cwd=checkout.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_conda_environments_exist_for_every_rule() -> None:
+    used = {
+        line.split('"')[1].removeprefix("../../")
+        for rules in (ROOT / "workflow" / "rules").glob("*.smk")
+        for line in rules.read_text().splitlines()
+        if "envs/" in line
+    }
+    assert used == {f"envs/{name}.yaml" for name in ("core", "torch", "report")}
+    assert all((ROOT / name).is_file() for name in used)
+    assert shutil.which("snakemake") is not None
