@@ -6,7 +6,7 @@ BIN := .venv/bin
 NEEDED_MB := 6000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run retry smoke test test-fast check fix lock bench clean
+.PHONY: help run retry smoke test test-fast check fix lock clean
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 

@@ -31,10 +31,10 @@ class World:
     truth: ad.AnnData
 
 
-def world(seed=0, *, perturbations=6, cells=40, genes=20, heldout=1, latents=N_LATENTS):
+def world(seed=0, *, perturbations=6, cells=40, genes=20, heldout=1, latents=N_LATENTS, depth=400):
     """Return a corrected sparse shift; the last perturbations are held out, a fifth of the others' cells validate."""
     size = {"n_perturbations": perturbations, "cells_per_perturbation": cells, "n_genes": genes, "n_latents": latents}
-    params = sparse_shift.Params(variant="corrected", n_hidden=max(10, latents), depth=400, **size)
+    params = sparse_shift.Params(variant="corrected", n_hidden=max(10, latents), depth=depth, **size)
     observed, truth = separate(sparse_shift.simulate(params, np.random.default_rng(seed)))
     codes = observed.obs["perturbation"].cat.codes.to_numpy()
     seen = codes < perturbations - heldout

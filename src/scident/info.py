@@ -75,8 +75,8 @@ class MetricInfo(Info):
     ceiling: float | None = None
     """Best possible value, where theory gives one."""
     invariant_to: tuple[str, ...] = ()
-    """Changes of the estimated latents that leave the value as it is: permutation, sign, scale, affine, monotone (each of
-    one latent), linear (any invertible map)."""
+    """Changes of the estimated latents that leave the value as it is: permutation, sign, scale, affine, monotone (each
+    of one latent), linear (any invertible map)."""
     stochastic: bool = False
     tier: str = "fast"
     over: str = "member"

@@ -85,11 +85,12 @@ def test_attempts_equal_the_profiles_retries_plus_one() -> None:
 
 
 def test_texts_name_existing_files() -> None:
-    lost = []
-    for text in TEXTS:
-        for target in re.findall(r"\]\(([^)#:]+)\)", text.read_text()):
-            if not (text.parent / target).exists():
-                lost.append(f"{text.relative_to(ROOT)} → {target}")
+    lost = [
+        f"{text.relative_to(ROOT)} → {target}"
+        for text in TEXTS
+        for target in re.findall(r"\]\(([^)#:]+)\)", text.read_text())
+        if not (text.parent / target).exists()
+    ]
     assert not lost
 
 
@@ -123,7 +124,8 @@ def test_repository_names_no_private_place() -> None:
         str(p.relative_to(ROOT))
         for folder in ("src", "tests", "workflow", "config", "docs", "envs", "profiles")
         for p in (ROOT / folder).rglob("*")
-        if p.suffix in {".py", ".smk", ".md", ".yaml", ".txt", ".sh", ".rst"} and p not in allowed
+        if p.suffix in {".py", ".smk", ".md", ".yaml", ".txt", ".sh", ".rst"}
+        and p not in allowed
         and private.search(p.read_text())
     ]
     assert not found

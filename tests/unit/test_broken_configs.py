@@ -18,7 +18,10 @@ BROKEN = {
     "unknown entry key": ({"models": {"vae": {"epocs": 3}}}, ["models.vae", "'epocs'", "Did you mean 'epochs'?"]),
     "unknown use": ({"models": {"mine": {"use": "vea"}}}, ["models.mine", "'vea'", "Did you mean 'vae'?"]),
     "unknown entry name": ({"metrics": {"mcc_pearsn": {}}}, ["metrics.mcc_pearsn", "Did you mean 'mcc_pearson'?"]),
-    "unknown dataset": ({"datasets": {"sparse_shfit": {}}}, ["datasets or simulators", "Did you mean 'sparse_shift'?"]),
+    "unknown dataset": (
+        {"datasets": {"sparse_shiftt": {}}},
+        ["datasets or simulators", "Did you mean 'sparse_shift'?"],
+    ),
     "wrong type": ({"replicates": "five"}, ["replicates: must be a whole number, found 'five'"]),
     "fraction": ({"seeds": 2.5}, ["seeds: must be a whole number, found 2.5"]),
     "nothing": ({"replicates": None}, ["replicates: must be a whole number, found None"]),
@@ -74,8 +77,8 @@ BROKEN = {
         ["datasets.mine: truth.shift is missing; add it"],
     ),
     "unknown key below an entry": (
-        {"datasets": {"mine": {"use": "h5ad", "path": "a", "truth": {"z": "b", "shfit": "c"}}}},
-        ["'truth.shfit'; known: ['shift', 'z']. Did you mean 'shift'?"],
+        {"datasets": {"mine": {"use": "h5ad", "path": "a", "truth": {"z": "b", "shiftt": "c"}}}},
+        ["'truth.shiftt'; known: ['shift', 'z']. Did you mean 'shift'?"],
     ),
     "plugin file missing": ({"plugins": ["nowhere.py"]}, ["plugins: no file 'nowhere.py'", "paths count from"]),
     "plugins is text": ({"plugins": "mine.py"}, ["plugins: must be a list", "found 'mine.py'"]),

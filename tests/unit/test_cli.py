@@ -83,7 +83,7 @@ def test_check_of_a_sound_file_ends_well_and_of_a_broken_one_does_not(command, t
     [
         (("list", "model"), "Did you mean 'models'?"),
         (("explain", "mcc_pearsn"), "Did you mean 'mcc_pearson'?"),
-        (("new", "modle", "foo"), "Did you mean 'model'?"),
+        (("new", "mudel", "foo"), "Did you mean 'model'?"),
         (("new", "model", "pca"), "is taken by models/pca.py"),
         ((*SPLIT, "--spec", "{"), "--spec: not JSON"),
         ((*SPLIT, "--spec", "[]"), "--spec: must be a JSON object"),

@@ -97,7 +97,7 @@ def test_register_refuses_a_missing_file(plugins):
 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
-    [('"Mine"', 'str("Mine")', "literals"), ("label=", "lable=", "lable"), ("label=", "**more, label=", None)],
+    [('"Mine"', 'str("Mine")', "literals"), ("label=", "labell=", "labell"), ("label=", "**more, label=", None)],
 )
 def test_describe_says_what_is_wrong_with_an_info(plugins, write, old, new, says):
     plugins([write(METRIC.replace(old, new))])

@@ -44,7 +44,7 @@ def test_the_stream_of_a_name_is_the_same_on_every_machine():
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(TypeError):
-        rng.generator("train", modle="m")
+        rng.generator("train", mudel="m")
 
 
 def test_global_state_is_left_alone():

@@ -83,8 +83,8 @@ def test_an_existing_file_is_left_alone(tmp_path):
 
 
 def test_an_unknown_kind_names_the_nearest(tmp_path):
-    with pytest.raises(PluginError, match=r"'modle'; known: .*Did you mean 'model'\?"):
-        write_template("modle", "foo", tmp_path)
+    with pytest.raises(PluginError, match=r"'mudel'; known: .*Did you mean 'model'\?"):
+        write_template("mudel", "foo", tmp_path)
 
 
 def test_new_plugins_run_from_data_to_scores(plugins, tmp_path):

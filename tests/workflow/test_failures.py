@@ -80,7 +80,7 @@ def test_failures_become_rows_and_the_benchmark_goes_on(checkout: Checkout) -> N
 
 
 def test_killed_jobs_are_tried_again(checkout: Checkout) -> None:
-    once = 'flag = "was_here"; first = not os.path.exists(flag); open(flag, "w").close(); os.kill(os.getpid(), 9 * first)'
+    once = 'first = not os.path.exists("flag"); open("flag", "w").close(); os.kill(os.getpid(), 9 * first)'
     config = checkout.config(entry(plugins=[plugin(checkout, "once", fit=once)], models={"once": None}))
     checkout.snakemake("--configfile", config)
     assert set(rows(checkout, "once")["status"]) == {"ok"}

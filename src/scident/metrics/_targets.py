@@ -19,35 +19,37 @@ SMALLEST_EFFECT = 0.5
 
 def targets_of(inputs: Inputs, member: Member) -> Targets:
     """Return what the model says, else what its latents say; latents that do not vary score lowest and are off."""
-    z = _cells.latents(inputs, member)[0]
+    z, scored = _cells.latents(inputs, member)
     if member.targets is None:
-        return _derived(inputs, z)
+        return _derived(inputs, z, scored)
     score = member.targets.score.astype(np.float64)
     _cells.finite(score, "targets")
     idle = dead(z)
     return Targets(np.where(idle, score.min(), score), member.targets.on & ~idle, member.targets.source)
 
 
-def _derived(inputs: Inputs, z: Float[np.ndarray, "fit latents"]) -> Targets:
+def _derived(inputs: Inputs, z_fit: Float[np.ndarray, "fit latents"], z: Float[np.ndarray, "score latents"]) -> Targets:
     """Standardised distance of each perturbation's mean latents from the reference; on by Welch's t and effect size.
 
+    Means are those of scored cells: the matching of latents is learned on the others, and a mean over the cells that
+    chose the match would find targets in noise. The unit is the within-condition sd of the cells to learn on.
     Reference are the controls, or all cells where there are none. Perturbations without two cells get score 0, off.
     """
     n_perts = len(inputs.perturbations)
-    label = inputs.obs["perturbation"].cat.codes.to_numpy(dtype=np.int64)[inputs.fit]
+    label = inputs.obs["perturbation"].cat.codes.to_numpy(dtype=np.int64)[inputs.score]
     condition = np.unique(_cells.conditions(inputs)[inputs.fit], return_inverse=True)[1]
     n_conditions = int(condition.max()) + 1
-    control = inputs.obs["is_control"].to_numpy(dtype=bool)[inputs.fit]
+    control = inputs.obs["is_control"].to_numpy(dtype=bool)[inputs.score]
     reference = z[control] if control.sum() > 1 else z
 
     count = np.bincount(label, minlength=n_perts)[:, None].astype(np.float64)
     mean = _cells.group_means(z, label, n_perts)
     variance = _cells.group_means((z - mean[label]) ** 2, label, n_perts) * count / np.maximum(count - 1, 1)
-    inner = (z - _cells.group_means(z, condition, n_conditions)[condition]) ** 2
-    sd = np.sqrt(inner.sum(axis=0) / max(len(z) - n_conditions, 1))
+    inner = (z_fit - _cells.group_means(z_fit, condition, n_conditions)[condition]) ** 2
+    sd = np.sqrt(inner.sum(axis=0) / max(len(z_fit) - n_conditions, 1))
 
-    idle = dead(z)
-    floor = np.where(idle, 1.0, 1e-8 * z.std(axis=0))  # a latent that only knows the label has no spread inside one
+    idle = dead(z_fit)
+    floor = np.where(idle, 1.0, 1e-8 * z_fit.std(axis=0))  # a latent that only knows the label has no spread inside one
     distance = mean - reference.mean(axis=0)
     scored = (count > 1) & ~idle & (np.bincount(label[control], minlength=n_perts)[:, None] == 0)
     effect = np.where(scored, np.abs(distance) / np.maximum(sd, floor), 0.0)

@@ -146,11 +146,14 @@ def headline(plan: Plan, tables: Tables, place: Place) -> Headline | None:
     """Gather the headline of a place; None where no model could have a value (nothing held out, no such metric)."""
     metric = headline_metric(plan, place.dataset)
     found = place.of(shown_points(tables.summary, plan))
-    found = found[found["metric"] == metric].drop_duplicates("model")
-    found = found[found["status"] != "not_applicable"]
-    if metric is None or found.empty:
+    if metric is None:
         return None
-    scores = tables.scores[tables.scores["metric"] == metric]
+    variant = plan["metrics"][metric]["variants"][0]
+    found = found[(found["metric"] == metric) & (found["variant"] == variant)]
+    found = found[found["status"] != "not_applicable"]
+    if found.empty:
+        return None
+    scores = tables.scores[(tables.scores["metric"] == metric) & (tables.scores["variant"] == variant)]
     units = per_unit(at_selection(place.of(scores), tables.selected))
     rows = [_row(plan, record, units) for record in found.to_dict("records")]
     better = plan["metrics"][metric]["better"]

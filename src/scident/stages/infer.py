@@ -29,7 +29,7 @@ def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], pa
     train
         Folder the train stage wrote.
     data, truth
-        One file per replicate of the benchmark, in order; `truth` is empty but for positive controls.
+        One file per replicate of the benchmark, in order; `truth` is read for positive controls alone.
     parts
         ``parts.parquet`` of the split: likelihoods are computed for cells that are scored.
     out
@@ -42,15 +42,17 @@ def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], pa
     states = load_states(train / "model.pt")
     cut = io.read_table(parts, "parts")
     table = written_members(spec, info.stochastic)
-    with measured() as costs, io.atomic_folder(out) as folder:
-        worlds = {r: _World(r, data, truth, cut) for r in sorted(set(table["replicate"]))}
-        for i, row in table.iterrows():
-            source = fitted.loc[row["fitted_as"]]
-            table.loc[i, ["status", "reason", "epochs"]] = [source["status"], source["reason"], source["epochs"]]
-            if source["status"] == "ok":
-                state = states[row["fitted_as"]]
-                outcome = _infer(spec, info, row, state, worlds[row["replicate"]], folder / row["member"])
-                table.loc[i, ["status", "reason"]] = outcome
+    with io.atomic_folder(out) as folder:
+        with measured() as costs:
+            known = truth if info.role == "positive_control" else ()
+            worlds = {r: _World(r, data, known, cut) for r in sorted(set(table["replicate"]))}
+            for i, row in table.iterrows():
+                source = fitted.loc[row["fitted_as"]]
+                table.loc[i, ["status", "reason", "epochs"]] = [source["status"], source["reason"], source["epochs"]]
+                if source["status"] == "ok":
+                    state = states[row["fitted_as"]]
+                    outcome = _infer(spec, info, row, state, worlds[row["replicate"]], folder / row["member"])
+                    table.loc[i, ["status", "reason"]] = outcome
         io.write_table(table, folder / "members.parquet", "members")
         hashes = {"hash_code": spec["hash_code"]}
         io.write_json(status("infer", table, costs, hashes), folder / "status.json")
@@ -81,7 +83,7 @@ def written_members(spec: Spec, stochastic: bool) -> pd.DataFrame:
 
 
 class _World:
-    """Cells of one replicate, read when first asked for."""
+    """Cells of one replicate, their parts and, for a positive control, their truth."""
 
     def __init__(self, replicate: int, data: Sequence[Path], truth: Sequence[Path], cut: pd.DataFrame) -> None:
         self.cells = io.read_data(data[replicate])

@@ -99,7 +99,15 @@ def run(
 def write_failed(spec: Mapping[str, Any], out: Path, aligned: Path, reason: str) -> None:
     """Write the declared outputs of a job that came to nothing: every row it owes, failed."""
     rows = [
-        {"replicate": r, "grid_point": g, "scope": scope, "seed": seed, "metric": metric.name, "hash_data": "", **fields}
+        {
+            "replicate": r,
+            "grid_point": g,
+            "scope": scope,
+            "seed": seed,
+            "metric": metric.name,
+            "hash_data": "",
+            **fields,
+        }
         for r, g, (metric, scope) in product(spec["replicates"], spec["grid_points"], list(_jobs(spec)))
         for seed in ([None] if metric.info.over == "seeds" else spec["seeds"])
         for fields in _fields(metric, scope, Outcome("failed", reason))

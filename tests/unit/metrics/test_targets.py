@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from _worlds import gaussian, masks, member, sparse_targets, value, world
 from scident.errors import NonFiniteError, NotApplicable
@@ -195,3 +196,17 @@ def test_target_metrics_fail_on_nan_scores():
     z = gaussian(400, 5)
     with pytest.raises(NonFiniteError, match="nonfinite_targets"):
         value(target_auprc, world(z, member(z, targets=said), n_perts=20, truth=truth))
+
+
+def test_derived_targets_of_noise_score_as_random_scores_do():
+    """The match is learned on other cells than the means, so noise finds no targets."""
+    rng = np.random.default_rng(0)
+    excess = []
+    for _ in range(40):
+        mask = sparse_targets(K, D, rng)
+        z = rng.normal(size=(2000, D)) + 5 * mask[np.arange(2000) % K]
+        noise = world(z, member(rng.normal(size=z.shape)), n_perts=K, truth=mask)
+        excess.append(
+            value(target_auprc, noise, "corrected").value - average_precision_score(mask.ravel(), rng.random(mask.size))
+        )
+    assert abs(np.mean(excess)) < 3 * np.std(excess, ddof=1) / np.sqrt(len(excess))
