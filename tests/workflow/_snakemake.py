@@ -24,6 +24,14 @@ class Checkout:
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, folder / part, **({"ignore": ignore} if source.is_dir() else {}))
 
+    @classmethod
+    def copy_of(cls, other: "Checkout", folder: Path) -> "Checkout":
+        """Copy a checkout with its results; times of files are kept, so that nothing looks new."""
+        copied = cls.__new__(cls)
+        copied.folder = folder
+        shutil.copytree(other.folder, folder)
+        return copied
+
     def config(self, content: Mapping[str, Any], name: str = "config/test.yaml") -> str:
         """Write a configuration and return its path."""
         (self.folder / name).write_text(yaml.safe_dump(dict(content), sort_keys=False))

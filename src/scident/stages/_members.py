@@ -70,8 +70,8 @@ def load_states(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def status(stage: str, members: pd.DataFrame, costs: Mapping[str, float], hashes: Mapping[str, str]) -> dict[str, Any]:
-    """Return ``status.json``: ok if any member is."""
-    good = bool((members["status"] == "ok").any())
+    """Return ``status.json``: failed if every member is."""
+    good = bool((members["status"] != "failed").any())
     reasons = members.loc[members["status"] != "ok", "reason"]
     return {
         "stage": stage,

@@ -1,6 +1,7 @@
 """Infer stage: let the trained members of one shard say what they give, for all cells."""
 
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,21 +39,25 @@ def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], pa
     registry.register(spec["plugins"])
     info = registry.describe("models", spec["use"])
     assert isinstance(info, ModelInfo)
-    fitted = io.read_table(train / "members.parquet", "members").set_index("member", drop=False)
+    fitted = {row["member"]: row for row in io.read_table(train / "members.parquet", "members").to_dict("records")}
     states = load_states(train / "model.pt")
     cut = io.read_table(parts, "parts")
     table = written_members(spec, info.stochastic)
     with io.atomic_folder(out) as folder:
         with measured() as costs:
             known = truth if info.role == "positive_control" else ()
-            worlds = {r: _World(r, data, known, cut) for r in sorted(set(table["replicate"]))}
-            for i, row in table.iterrows():
-                source = fitted.loc[row["fitted_as"]]
-                table.loc[i, ["status", "reason", "epochs"]] = [source["status"], source["reason"], source["epochs"]]
-                if source["status"] == "ok":
-                    state = states[row["fitted_as"]]
-                    outcome = _infer(spec, info, row, state, worlds[row["replicate"]], folder / row["member"])
-                    table.loc[i, ["status", "reason"]] = outcome
+            for replicate in sorted(set(table["replicate"])):
+                world = _World(replicate, data, known, cut)  # one replicate in memory at a time
+                for fit, rows in table[table["replicate"] == replicate].groupby("fitted_as"):
+                    first, *copies = (folder / member for member in rows["member"])
+                    source = fitted[str(fit)]
+                    outcome = source["status"], source["reason"]
+                    if outcome[0] == "ok":
+                        outcome = _infer(spec, info, rows.iloc[0], states[str(fit)], world, first)
+                    for copy in copies if first.is_dir() else []:  # a deterministic model's one fit, under every seed
+                        shutil.copytree(first, copy)
+                    table.loc[rows.index, "status"], table.loc[rows.index, "reason"] = outcome
+                    table.loc[rows.index, "epochs"] = source["epochs"]
         io.write_table(table, folder / "members.parquet", "members")
         hashes = {"hash_code": spec["hash_code"]}
         io.write_json(status("infer", table, costs, hashes), folder / "status.json")
