@@ -78,7 +78,7 @@ class Config(_Strict):
     n_latents: int = Field(15, ge=1, description="Latent dimensions where a dataset entry names none.")
     plugins: list[str] = Field(default_factory=list, description="Paths of plug-in files outside the package.")
     members_per_job: int | None = Field(
-        None, ge=1, description="Most members trained in one job; null: all. Results do not depend on it."
+        None, ge=1, description="Most members trained in one job; null: all. Results depend on it only by rounding."
     )
     attempts: int = Field(2, ge=1, description="How often a killed job is tried; the profile's retries plus 1.")
     scale: str | None = Field(None, description="Name of an entry of `scales` to apply.")

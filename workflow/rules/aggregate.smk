@@ -36,6 +36,8 @@ rule aggregate:
     params:
         config=CONFIG_JSON,
         code=configuration.registry.stage_digest("aggregate"),
+    message:
+        "aggregate all scores"
     shell:
         "python -m scident aggregate --config {params.config:q} --results results"
         " --out results/aggregate > {log:q} 2>&1"

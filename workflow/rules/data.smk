@@ -27,6 +27,8 @@ rule data_with_truth:
         gpu=0,
     params:
         spec=data_spec,
+    message:
+        "make {wildcards.dataset}, replicate {wildcards.replicate}"
     shell:
         "python -m scident data --spec {params.spec:q} --replicate {wildcards.replicate}"
         " --out {output.data:q} --truth {output.truth:q} > {log:q} 2>&1"
@@ -53,6 +55,8 @@ rule data_without_truth:
         gpu=0,
     params:
         spec=data_spec,
+    message:
+        "load {wildcards.dataset}, replicate {wildcards.replicate}"
     shell:
         "python -m scident data --spec {params.spec:q} --replicate {wildcards.replicate}"
         " --out {output.data:q} > {log:q} 2>&1"

@@ -32,6 +32,8 @@ rule infer:
         spec=infer_spec,
         attempts=PLAN.config.attempts,
         train=folder_trained,
+    message:
+        "infer {wildcards.model} on {wildcards.dataset}/{wildcards.split}, shard {wildcards.shard}"
     shell:
         "python -m scident infer --spec {params.spec:q} --train {params.train:q} --parts {input.parts:q}"
         " --out {output.folder:q} --attempt {resources.attempt} --attempts {params.attempts}"

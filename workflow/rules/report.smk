@@ -36,6 +36,8 @@ rule report:
     params:
         config=CONFIG_JSON,
         code=configuration.registry.stage_digest("report"),
+    message:
+        "write the report"
     shell:
         "python -m scident report --config {params.config:q} --aggregate results/aggregate"
         " --out results/report > {log:q} 2>&1"

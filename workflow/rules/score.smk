@@ -31,6 +31,8 @@ rule score:
         spec=score_spec,
         attempts=PLAN.config.attempts,
         infer=folder_of_shards,
+    message:
+        "score {wildcards.model} on {wildcards.dataset}/{wildcards.split}"
     shell:
         "python -m scident score --spec {params.spec:q} --infer {params.infer:q} --parts {input.parts:q}"
         " --out {output.scores:q} --aligned {output.aligned:q} --attempt {resources.attempt}"

@@ -26,6 +26,8 @@ rule split:
         gpu=0,
     params:
         spec=split_spec,
+    message:
+        "cut {wildcards.dataset} by {wildcards.split}"
     shell:
         "python -m scident split --spec {params.spec:q} --parts {output.parts:q}"
         " --train {output.train:q} --digest {output.digest:q} {input.data:q} > {log:q} 2>&1"

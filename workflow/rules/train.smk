@@ -31,6 +31,8 @@ rule train:
         attempts=PLAN.config.attempts,
         out=folder_of_status,
         checkpoints="results/checkpoints/{dataset}/{split}/{model}",
+    message:
+        "train {wildcards.model} on {wildcards.dataset}/{wildcards.split}, shard {wildcards.shard}"
     shell:
         "python -m scident train --spec {params.spec:q} --data {input.data:q} --out {params.out:q}"
         " --checkpoints {params.checkpoints:q} --attempt {resources.attempt}"
