@@ -86,6 +86,11 @@ def plan(*, truth=True, replicates=5, seeds=2, protocol="heldout", grid=False, s
             "source": "Example et al. (2020)",
             "grid_points": ["penalty=10", "penalty=100"] if grid and key == "svae_plus" else ["default"],
             "stochastic": key not in {"pca", "oracle_truth"},
+            "identifiability": "component" if key in TRAINED else "none",
+            "assumes": f"what {label} assumes",
+            "likelihood": "negative binomial" if key in TRAINED else "none",
+            "licence": "BSD-3-Clause",
+            "note": "penalty fixed, tuned elsewhere" if key == "svae_plus" else "",
         }
         for key, (label, role, _) in MODELS.items()
     }
@@ -106,6 +111,7 @@ def plan(*, truth=True, replicates=5, seeds=2, protocol="heldout", grid=False, s
     return {
         "config": {"replicates": replicates, "seeds": seeds, "datasets": {name: {"use": "sparse_shift"}}},
         "versions": {"scident": "0.1.0", "numpy": "2.4.6"},
+        "command": "snakemake --cores 3 <there>",
         "datasets": {name: {"label": label, "source": "Lopez et al. (2023), arXiv 2211.03553", "has_truth": truth}},
         "splits": {split: {"label": "Unseen perturbations", "protocol": protocol}},
         "models": models,
@@ -123,7 +129,11 @@ def tree(results: Path, plan: dict, *, fail: str = "some") -> None:
         folder = results / "score" / run["dataset"] / run["split"]
         io.write_table(rows, folder / f"{run['model']}.parquet", "scores")
         has_targets = plan["datasets"][run["dataset"]]["has_truth"] and fail != "all" and run["model"] not in TARGETLESS
-        aligned = _aligned(run) if has_targets else io.empty_table("aligned")
+        aligned = (
+            pd.concat([_aligned(run, i) for i in range(len(run["grid_points"]))])
+            if has_targets
+            else io.empty_table("aligned")
+        )
         io.write_table(aligned, folder / f"{run['model']}.aligned.parquet", "aligned")
         _jobs(results, run, fail)
 
@@ -178,6 +188,7 @@ def _status(dataset, run, name, metric, scope, member, fail):
         ("targets" in metric["needs"] and model in TARGETLESS, ("not_applicable", "no_targets")),
         (fail == "some" and (model, replicate, seed) == ("vae", 1, 1), ("failed", "nonfinite_latents")),
         (fail == "some" and model == "untrained" and metric["over"] == "member", ("failed", "killed")),
+        (name == "seed_target_jaccard", ("ok", "score_source=mask, empty_share=0.125")),
         (name.startswith("target_") and model in TRAINED, ("ok", "score_source=mask, base_rate=0.130")),
     ]
     return next((found for applies, found in rules if applies), ("ok", ""))
@@ -193,10 +204,10 @@ def _value(model, name, scope, member):
     return float(np.clip(level * SHAPE.get(name, 1.0) + noise, 0, 1))
 
 
-def _aligned(run):
+def _aligned(run, point):
     perturbations, factors = 30, 6
     true = np.random.default_rng(0).random((perturbations, factors)) < 0.2
-    rng = np.random.default_rng(list(MODELS).index(run["model"]))
+    rng = np.random.default_rng([list(MODELS).index(run["model"]), point])
     level = MODELS[run["model"]][2]
     score = np.where(rng.random(true.shape) < level, true, rng.random(true.shape))
     k, j = np.indices(true.shape)
@@ -205,7 +216,7 @@ def _aligned(run):
             "dataset": run["dataset"],
             "split": run["split"],
             "model": run["model"],
-            "grid_point": run["grid_points"][0],
+            "grid_point": run["grid_points"][point],
             "seed": 0,
             "perturbation": [f"p{i:02d}" for i in k.ravel()],
             "factor": j.ravel(),

@@ -153,7 +153,7 @@ def score(
         from scident.stages import score as stage
 
         observed, truth = _sorted_out(files)
-        shards = sorted(infer.glob("s*"), key=lambda folder: int(folder.name[1:]))
+        shards = [infer / f"s{shard}" for shard in range(task["shards"])]  # others are left from another cut
         stage.run(task, shards, observed, truth, parts, out, aligned)
 
     def write_failed(task: Task, reason: str) -> None:
@@ -193,15 +193,31 @@ def _plan(config: str) -> dict[str, Any]:
     return Plan(configuration.load(_object(config, "--config"), deep=False)).describe()
 
 
+def _yaml(path: Path) -> str:
+    """Read a YAML file as JSON."""
+    import yaml
+
+    try:
+        return json.dumps(yaml.safe_load(path.read_text()))
+    except (OSError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--configfile: cannot read {str(path)!r}: {reason}; name a YAML file") from error
+
+
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="models, metrics, datasets, simulators, splits or failed.")],
-    results: Path = Path("results"),
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    configfile: Annotated[Path | None, typer.Option(help="List failed jobs of this configuration only.")] = None,
 ) -> None:
     """List the plug-ins of a kind, or the jobs that failed."""
     from scident.listing import failed_jobs, plugin_table
 
-    typer.echo(failed_jobs(results) if what == "failed" else plugin_table(what))
+    if what != "failed":
+        typer.echo(plugin_table(what))
+        return
+    runs = None if configfile is None else _plan(_yaml(configfile))["runs"]
+    typer.echo(failed_jobs(results, runs))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What each file between two stages must hold; checked when it is written and when it is read."""
+"""What each file between two stages must hold: checked when it is read, a table also when it is written."""
 
 from collections.abc import Iterable
 
@@ -176,6 +176,10 @@ def check_table(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         found = str(error).splitlines()[0]
         found = found if len(found) <= LONGEST else f"{found[:LONGEST]} …"
         raise ContractError(f"table {name!r} breaks its contract: {found}") from error
+
+
+OBS_COLUMNS = ("perturbation", "is_control", "context", "dose", "batch")
+"""Columns of obs that models may see, the last two where a dataset has them; no other column leaves the data stage."""
 
 
 def _need(found: Iterable[str], wanted: Iterable[str], what: str) -> None:

@@ -47,8 +47,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Return what stands behind ``failed:`` in the score table."""
-    if isinstance(error, NonFiniteError):
-        return str(error)
+    if isinstance(error, ScidentError):  # a sentence for the user, or nonfinite_<what>
+        return " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return "oom"
     return f"exception: {type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -25,6 +25,8 @@ class DatasetInfo(Info):
 
     licence: str = "see source"
     organism: str = "see source"
+    gives_truth: bool = False
+    """True: ``load`` always returns true latents; a file that may have them says so by a parameter ``truth``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,8 @@ class ModelInfo(Info):
     likelihood: str = "none"
     """Observation model of the counts."""
     licence: str = "BSD-3-Clause"
+    note: str = ""
+    """What a reader of its scores must know, such as how a penalty was chosen; printed beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,7 @@ class MetricInfo(Info):
     formula: str
     """The quantity in one line of plain mathematics."""
     needs: tuple[str, ...]
-    """Which of latents, truth, targets, likelihood, labels it reads; a missing one makes the row not applicable."""
+    """Which of latents, truth, targets, likelihood, labels it reads; it raises `NotApplicable` where one is missing."""
     range: tuple[float, float]
     better: str
     """higher, lower or neither."""

@@ -1,4 +1,8 @@
-"""The only reader and writer of files between stages: whole or not at all, and checked on both ways."""
+"""The only reader and writer of files between stages: whole or not at all.
+
+Tables and AnnData files are checked when they are read, tables also when they are written; the data stage checks what
+it makes before it writes.
+"""
 
 import hashlib
 import json

@@ -1,7 +1,7 @@
 """What ``scident list`` and ``scident explain`` print."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,11 @@ from scident.errors import ContractError, PluginError, nearest
 from scident.info import Info, MetricInfo, ModelInfo
 
 TRANSIENT = ("exception", "killed", "oom")
-"""First words of the reasons of a score that its own job lost; every other reason came with the member."""
+"""First words of the reasons of a score whose own job came to grief and is worth another run.
+
+Every other reason came with the member (member_failed) or says what is wrong with a value (nonfinite_score,
+variant_missing, a shape) and would come out the same.
+"""
 
 
 def plugin_table(what: str) -> str:
@@ -79,15 +83,23 @@ def _number(bound: float) -> str:
     return infinite.get(bound, f"{bound:g}")
 
 
-def failed_jobs(results: Path) -> str:
+def failed_jobs(results: Path, runs: Sequence[Mapping[str, Any]] | None = None) -> str:
     """Return a file of each job that failed, one per line, as ``snakemake --forcerun`` takes them.
 
     Of a chain only the first failed job is named, since what follows runs again anyway: a train job with a failed
     member, else an infer job, else a score job whose own work failed.
+
+    Parameters
+    ----------
+    results
+        Folder of the results.
+    runs
+        The plan's runs (dataset, split, model, shards, skipped): what else lies in the folder, of other configurations,
+        removed models or an older cut into shards, is not named. None: all that lies there.
     """
     found: list[Path] = []
-    for run in sorted({p.parent.relative_to(results / "train") for p in (results / "train").glob("*/*/*/s*")}):
-        train, infer = ([_status(s) for s in _shards(results / stage / run)] for stage in ("train", "infer"))
+    for run, shards in _chains(results, runs):
+        train, infer = ([_status(s) for s in _shards(results / stage / run, shards)] for stage in ("train", "infer"))
         lost = [path for path, failed in train if failed]
         lost += [path.parent for path, failed in infer if failed and not _failed(results / "train" / run, path)]
         score = results / "score" / run.with_name(f"{run.name}.parquet")
@@ -97,8 +109,17 @@ def failed_jobs(results: Path) -> str:
     return "\n".join(path.as_posix() for path in found)
 
 
-def _shards(folder: Path) -> Iterator[Path]:
-    yield from sorted(folder.glob("s*/status.json"), key=lambda path: int(path.parent.name[1:]))
+def _chains(results: Path, runs: Sequence[Mapping[str, Any]] | None) -> list[tuple[Path, int | None]]:
+    """Return dataset/split/model of each run and how many shards it has, None: as many as there are."""
+    if runs is None:
+        train = results / "train"
+        return [(run, None) for run in sorted({path.parent.relative_to(train) for path in train.glob("*/*/*/s*")})]
+    return [(Path(r["dataset"], r["split"], r["model"]), int(r["shards"])) for r in runs if not r["skipped"]]
+
+
+def _shards(folder: Path, shards: int | None) -> Iterator[Path]:
+    found = {int(path.parent.name[1:]): path for path in folder.glob("s*/status.json")}
+    yield from (found[shard] for shard in sorted(found) if shards is None or shard < shards)
 
 
 def _status(path: Path) -> tuple[Path, bool]:

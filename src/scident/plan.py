@@ -1,13 +1,19 @@
 """From a checked configuration to the jobs of a benchmark: pure functions, used by the workflow and the stages."""
 
 import itertools
+import platform
+from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from scident import config as configuration
 from scident import registry
 from scident.config import Config
-from scident.info import MetricInfo, ModelInfo
+from scident.info import DatasetInfo, ModelInfo
 from scident.io import digest_of
 
 
@@ -63,9 +69,8 @@ class Plan:
     def has_truth(self, dataset: str) -> bool:
         """Whether a dataset comes with true latents."""
         entry = self.config.datasets[dataset]
-        return configuration.kind_of(self.config, "datasets", dataset) == "simulators" or bool(
-            entry.params.get("truth")
-        )
+        info = registry.describe(configuration.kind_of(self.config, "datasets", dataset), entry.use or dataset)
+        return not isinstance(info, DatasetInfo) or info.gives_truth or bool(entry.params.get("truth"))
 
     def run(self, dataset: str, split: str, model: str) -> Run:
         """Return one run."""
@@ -80,6 +85,18 @@ class Plan:
         names = itertools.product(self.config.datasets, self.config.splits, self.models)
         return [self.run(*name) for name in names]
 
+    def spec(
+        self, stage: str, dataset: str, split: str = "", model: str = "", shard: str = "0", **_: str
+    ) -> dict[str, Any]:
+        """Tell a job what to do, given its stage and the workflow's wildcards."""
+        if stage == "data":
+            return self.data_spec(dataset)
+        if stage == "split":
+            return self.split_spec(dataset, split)
+        if stage == "score":
+            return self.score_spec(dataset, split, model)
+        return self.model_spec(dataset, split, model, int(shard), stage)
+
     def data_spec(self, dataset: str) -> dict[str, Any]:
         """Tell the data stage what to do."""
         kind = configuration.kind_of(self.config, "datasets", dataset)
@@ -90,7 +107,7 @@ class Plan:
             "kind": kind,
             "use": use,
             "params": params,
-            "plugins": self.config.plugins,
+            "plugins": self._plugins(use),
             "hash_code": registry.code_digest(kind, use, "data"),
         }
 
@@ -105,7 +122,7 @@ class Plan:
             "protocol": entry.protocol,
             "params": entry.params,
             "replicates": list(self.replicates),
-            "plugins": self.config.plugins,
+            "plugins": self._plugins(use),
             "hash_code": registry.code_digest("splits", use, "split"),
         }
 
@@ -113,6 +130,8 @@ class Plan:
         """Tell the train or infer stage of one shard what to do."""
         run = self.run(dataset, split, model)
         points = list(run.model.grid)
+        entry = self.config.datasets[dataset]
+        world = [entry.use or dataset] if run.model.info.role == "positive_control" else []  # an oracle asks p(x|z)
         return {
             "dataset": dataset,
             "split": split,
@@ -122,8 +141,7 @@ class Plan:
             "n_latents": run.model.n_latents or self.n_latents(dataset),
             "members": [[r, points.index(g), s] for r, g, s in run.shards[shard]],
             "seeds": list(run.seeds),
-            "shard": shard,
-            "plugins": self.config.plugins,
+            "plugins": self._plugins(run.model.use, *world),
             "hash_code": registry.code_digest("models", run.model.use, stage),
         }
 
@@ -134,7 +152,29 @@ class Plan:
     def score_spec(self, dataset: str, split: str, model: str) -> dict[str, Any]:
         """Tell the score stage of one run what to do."""
         run = self.run(dataset, split, model)
-        metrics = {
+        model_code = registry.code_digest("models", run.model.use, "infer")
+        cut = self.split_spec(dataset, split)
+        fitted = [self.data_spec(dataset), cut["use"], cut["protocol"], cut["params"], run.model.grid]
+        return {
+            "dataset": dataset,
+            "split": split,
+            "model": model,
+            "protocol": cut["protocol"],
+            "replicates": list(run.replicates),
+            "seeds": list(run.seeds),
+            "grid_points": list(run.model.grid),
+            "shards": len(run.shards),
+            "metrics": self._metrics,
+            "plugins": self._plugins(*(metric["use"] for metric in self._metrics.values())),
+            "stochastic": run.model.info.stochastic,
+            "label_conditioned": run.model.info.label_conditioned,
+            "hash_config": digest_of([fitted, run.model.n_latents or self.n_latents(dataset), self._metrics]),
+            "hash_code": digest_of([model_code, self._metrics]),
+        }
+
+    @cached_property
+    def _metrics(self) -> dict[str, dict[str, Any]]:
+        return {
             name: {
                 "use": entry.use or name,
                 "params": entry.params,
@@ -142,70 +182,68 @@ class Plan:
             }
             for name, entry in self.config.metrics.items()
         }
-        model_spec = self.model_spec(dataset, split, model, 0, "infer")
-        fitted = [self.data_spec(dataset), self.split_spec(dataset, split)["params"], run.model.grid]
-        return {
-            "dataset": dataset,
-            "split": split,
-            "model": model,
-            "protocol": self.config.splits[split].protocol,
-            "replicates": list(run.replicates),
-            "seeds": list(run.seeds),
-            "grid_points": list(run.model.grid),
-            "metrics": metrics,
-            "n_latents": model_spec["n_latents"],
-            "plugins": self.config.plugins,
-            "stochastic": run.model.info.stochastic,
-            "label_conditioned": run.model.info.label_conditioned,
-            "hash_config": digest_of([fitted, metrics]),
-            "hash_code": digest_of([model_spec["hash_code"], metrics]),
-        }
+
+    def _plugins(self, *uses: str) -> list[str]:
+        """Return the configured files of these plug-ins: a job that knew them all would re-run with each new one."""
+        return [path for path in self.config.plugins if Path(path).stem in uses]
 
     def describe(self) -> dict[str, Any]:
         """Return everything the aggregate and report stages need to know, as JSON can hold it."""
-        datasets, splits, metrics = {}, {}, {}
+        datasets = {}
         for name, entry in self.config.datasets.items():
             info = registry.describe(configuration.kind_of(self.config, "datasets", name), entry.use or name)
             datasets[name] = {"label": info.label, "source": info.source, "has_truth": self.has_truth(name)}
-        for name, split in self.config.splits.items():
-            info = registry.describe("splits", split.use or name)
-            splits[name] = {"label": info.label, "protocol": split.protocol}
-        for name, metric in self.config.metrics.items():
-            metric_info = registry.describe("metrics", metric.use or name)
-            assert isinstance(metric_info, MetricInfo)
-            metrics[name] = asdict(metric_info)
-        models = {
-            m.name: {
-                "label": m.info.label,
-                "role": m.info.role,
-                "use": m.use,
-                "source": m.info.source,
-                "grid_points": list(m.grid),
-                "stochastic": m.info.stochastic,
-            }
-            for m in self.models.values()
+        splits = {
+            name: {"label": registry.describe("splits", entry.use or name).label, "protocol": entry.protocol}
+            for name, entry in self.config.splits.items()
         }
-        runs = [
-            {
-                "dataset": r.dataset,
-                "split": r.split,
-                "model": r.model.name,
-                "replicates": list(r.replicates),
-                "seeds": list(r.seeds),
-                "grid_points": list(r.model.grid),
-                "shards": len(r.shards),
-                "skipped": r.skipped,
-            }
-            for r in self.runs
-        ]
+        models = {m.name: asdict(m.info) | {"use": m.use, "grid_points": list(m.grid)} for m in self.models.values()}
+        metrics = {
+            name: asdict(registry.describe("metrics", entry.use or name)) for name, entry in self.config.metrics.items()
+        }
+        for entries in (datasets, splits, models, metrics):
+            _tell_apart(entries)
         return {
             "config": self.config.model_dump(mode="json", exclude={"scales"}),
+            "versions": versions(),
             "datasets": datasets,
             "splits": splits,
             "models": models,
             "metrics": metrics,
-            "runs": runs,
+            "runs": [self._described(run) for run in self.runs],
         }
+
+    def _described(self, run: Run) -> dict[str, Any]:
+        hashes = {} if run.skipped else self.score_spec(run.dataset, run.split, run.model.name)
+        return {
+            "dataset": run.dataset,
+            "split": run.split,
+            "model": run.model.name,
+            "replicates": list(run.replicates),
+            "seeds": list(run.seeds),
+            "grid_points": list(run.model.grid),
+            "shards": len(run.shards),
+            "skipped": run.skipped,
+            **{name: hashes.get(name, "") for name in ("hash_config", "hash_code")},
+        }
+
+
+def _tell_apart(entries: dict[str, dict[str, Any]]) -> None:
+    """Add the entry's name to labels that several entries share."""
+    counts = Counter(entry["label"] for entry in entries.values())
+    for name, entry in entries.items():
+        if counts[entry["label"]] > 1:
+            entry["label"] = f"{entry['label']} ({name})"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages numbers depend on, as far as they are installed here."""
+    packages = ("scident", "torch", "numpy", "scipy", "scikit-learn", "pandas", "anndata", "snakemake")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def grid_points(grid: dict[str, list[Any]], params: dict[str, Any]) -> dict[str, dict[str, Any]]:

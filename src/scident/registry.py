@@ -119,12 +119,13 @@ def code_digest(kind: str, name: str, stage: str) -> str:
 
 def stage_digest(stage: str) -> str:
     """Hash the code of a stage that calls no plug-in."""
-    return _digest([PACKAGE / "stages" / f"{stage}.py"])
+    templates = (PACKAGE / "report" / "templates").iterdir() if stage == "report" else ()
+    return _digest([PACKAGE / "stages" / f"{stage}.py", *templates])
 
 
 def _digest(start: list[Path]) -> str:
     content = hashlib.sha256()
-    for path in sorted(_reachable(start)):
+    for path in sorted(_reachable([p for p in start if p.suffix == ".py"]) | {p for p in start if p.is_file()}):
         content.update(path.read_bytes())
     return content.hexdigest()[:16]
 

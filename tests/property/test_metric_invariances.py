@@ -14,8 +14,10 @@ from scident.errors import NotApplicable
 from scident.types import Targets
 
 N_PERTS, N_FACTORS, CELLS = 10, 4, 600
-# exact up to the stopping of iterative solvers, the choice of a penalty, and single cells that tip over
-TOLERANCE = 0.02
+# equal up to rounding: closed forms of correlations, ranks and sets
+EXACT = 1e-9
+# these choose a penalty or stop a solver, and single cells may tip over
+LEARNED = dict.fromkeys(("r2_linear", "probe_z_perturbation"), 0.02)
 
 METRICS = registry.known("metrics")
 DECLARED = [(name, change) for name in METRICS for change in registry.describe("metrics", name).invariant_to]
@@ -82,7 +84,7 @@ def test_metric_keeps_its_value_under_declared_change(name, change, with_targets
     before, after = values_of(name, inputs), values_of(name, moved)
     assert before.keys() == after.keys()
     for key, value in before.items():
-        assert after[key] == pytest.approx(value, abs=TOLERANCE), key
+        assert after[key] == pytest.approx(value, abs=LEARNED.get(name, EXACT)), key
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -22,6 +22,7 @@ def test_nearest_names_a_close_word_or_nothing(word, known, says):
     ("error", "reason"),
     [
         (errors.NonFiniteError("latents"), "nonfinite_latents"),
+        (errors.ContractError("shape: two\nlines"), "shape: two lines"),
         (MemoryError(), "oom"),
         (ValueError("two\nlines"), "exception: ValueError: two lines"),
         (KeyError("x"), "exception: KeyError: 'x'"),

@@ -1,5 +1,6 @@
 """What becomes of a stage whose work fails or is killed. Each case is a process of its own: it handles signals."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scident.errors import NonFiniteError
-from scident.guard import Job
+from scident.guard import STOPPING, Job
 
 SCRIPT = """
 import os, signal, sys, time
@@ -33,9 +34,11 @@ SUCCEEDS = "(folder / 'done').write_text('yes')"
 SLEEPS = "time.sleep(60)"
 
 
-def start(folder: Path, work: str, last: bool = True):
+def start(folder: Path, work: str, last: bool = True, scheduled: bool = False):
     command = [sys.executable, "-c", SCRIPT.format(work=work), str(folder), "last" if last else "not last"]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    around = {name: value for name, value in os.environ.items() if name != "SLURM_JOB_ID"}
+    around |= {"SLURM_JOB_ID": "7"} if scheduled else {}
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, env=around)
 
 
 def written(folder):
@@ -58,26 +61,58 @@ def test_a_job_ends_with_its_outputs_or_asks_for_another_attempt(tmp_path, work,
     assert written(tmp_path) == files
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_worker_too_and_writes_nothing(tmp_path, number):
-    parent = start(tmp_path, SLEEPS)
+@pytest.mark.parametrize(
+    ("number", "last", "scheduled", "status", "files"),
+    [
+        (signal.SIGTERM, True, False, 143, {}),
+        (signal.SIGTERM, False, False, 143, {}),
+        (signal.SIGTERM, False, True, 143, {}),
+        (signal.SIGTERM, True, True, 0, {"failed": "killed"}),
+        (signal.SIGINT, True, False, 130, {}),
+        (signal.SIGINT, True, True, 130, {}),
+    ],
+)
+def test_a_signal_ends_the_worker_too_and_only_a_time_limit_is_a_result(
+    tmp_path, number, last, scheduled, status, files
+):
+    parent = start(tmp_path, SLEEPS, last, scheduled)
     deadline = time.monotonic() + 30
     while not (tmp_path / "started").is_file() or not (tmp_path / "started").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    time.sleep(0.1)  # the parent sets its handlers just after the worker has started
     worker = int((tmp_path / "started").read_text())
     parent.send_signal(number)
-    assert parent.wait(30) == 128 + number
+    assert parent.wait(30) == status
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
-    assert written(tmp_path) == {}
+    assert written(tmp_path) == files
+
+
+def test_a_signal_that_comes_before_the_worker_is_there_ends_it_too(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    real = multiprocessing.get_context("fork").Process.start
+
+    def start_late(process):
+        signal.raise_signal(signal.SIGTERM)
+        real(process)
+
+    monkeypatch.setattr(multiprocessing.get_context("fork").Process, "start", start_late)
+    wrote = []
+    assert Job(lambda _: time.sleep(60), lambda *failed: wrote.append(failed)).run({}, last=True) == 143
+    assert wrote == []
+
+
+def test_handlers_are_put_back(tmp_path):
+    before = [signal.getsignal(number) for number in STOPPING]
+    assert Job(lambda _: None, lambda *_: None).run({}, last=True) == 0
+    assert [signal.getsignal(number) for number in STOPPING] == before
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(STOPPING)
 
 
 @pytest.fixture
 def handlers():
     """Put signal handlers back."""
-    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+    before = {s: signal.getsignal(s) for s in STOPPING}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

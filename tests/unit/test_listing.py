@@ -128,6 +128,26 @@ def test_failed_jobs_leave_a_score_alone_that_would_come_out_the_same(results, s
     assert failed_jobs(results) == ""
 
 
+def planned(shards=2, model="m", skipped=None):
+    return [{"dataset": "d", "split": "s", "model": model, "shards": shards, "skipped": skipped}]
+
+
+@pytest.mark.parametrize("runs", [planned(1), planned(model="other"), planned(skipped="no_truth"), []])
+def test_failed_jobs_leave_out_what_the_plan_does_not_hold(results, runs):
+    for stage in ("train", "infer"):
+        job(results, stage, 1, status="failed", members=("failed",))
+    assert failed_jobs(results)
+    assert failed_jobs(results, runs) == ""
+
+
+def test_failed_jobs_of_a_plan_name_its_own_alone(results):
+    job(results, "train", 1, status="failed", members=("failed",))
+    assert failed_jobs(results, planned()) == f"{results.as_posix()}/train/{RUN}/s1/status.json"
+    job(results, "train", 1)
+    score(results, status="failed", reason="killed")
+    assert failed_jobs(results, planned()) == f"{results.as_posix()}/score/{RUN}.parquet"
+
+
 def test_failed_jobs_name_what_cannot_be_read(results):
     (results / "score" / f"{RUN}.parquet").write_text("not parquet")
     assert failed_jobs(results) == f"{results.as_posix()}/score/{RUN}.parquet"

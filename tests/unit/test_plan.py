@@ -1,5 +1,7 @@
 """From configuration to jobs: what exists, what each job is told, and what a change leaves alone."""
 
+import shutil
+
 import pytest
 
 from scident import config, registry
@@ -168,3 +170,59 @@ def test_what_the_report_is_told_names_everything():
     assert found["metrics"]["mcc_pearson"]["better"] == "higher"
     assert len(found["runs"]) == 2 + len(CONTROLS)
     assert {run["shards"] for run in found["runs"]} == {1}
+
+
+def test_labels_that_entries_share_carry_the_entry_name():
+    labels = {
+        name: m["label"] for name, m in plan(models={"pca": {}, "wide": {"use": "pca"}}).describe()["models"].items()
+    }
+    assert (labels["pca"], labels["wide"]) == ("PCA (pca)", "PCA (wide)")
+    assert plan().describe()["models"]["pca"]["label"] == "PCA"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"splits": {"cells": {"use": "iid", "protocol": "released"}}},
+        {"splits": {"cells": {"use": "unseen_perturbation"}}},
+        {"datasets": {"world": {"use": "sparse_shift", "n_latents": 5}}},
+        {"models": {"pca": {"n_latents": 3}}},
+        {"metrics": {"mcc_pearson": {}, "mcc_spearman": {}}},
+    ],
+)
+def test_the_hash_of_a_score_covers_what_its_value_depends_on(change):
+    def digest(found):
+        return found.score_spec("world", "cells", "pca")["hash_config"]
+
+    assert digest(plan(**change)) != digest(plan())
+    assert digest(plan()) == digest(plan(replicates=3, seeds=4))
+
+
+def test_runs_carry_the_hashes_of_their_scores():
+    found = plan()
+    (run,) = [run for run in found.describe()["runs"] if run["model"] == "pca"]
+    told = found.score_spec("world", "cells", "pca")
+    assert (run["hash_config"], run["hash_code"]) == (told["hash_config"], told["hash_code"])
+
+
+def test_a_plugin_file_is_told_only_to_the_jobs_that_use_it(plugins, tmp_path):
+    metric = tmp_path / "mine.py"
+    metric.write_text(registry.path_of("metrics", "mcc_pearson").read_text())
+    found = plan(plugins=[str(metric)], metrics={"mcc_pearson": {}, "mine": {}})
+    assert found.score_spec("world", "cells", "pca")["plugins"] == [str(metric)]
+    assert found.model_spec("world", "cells", "pca", 0, "train")["plugins"] == []
+    assert found.data_spec("world")["plugins"] == []
+
+
+def test_score_is_told_how_many_shards_there_are():
+    assert plan(members_per_job=3).score_spec("world", "cells", "svae")["shards"] == 3
+
+
+def test_report_digest_covers_its_templates(monkeypatch, tmp_path):
+    before = registry.stage_digest("report")
+    shutil.copytree(registry.PACKAGE, tmp_path / "scident")
+    monkeypatch.setattr(registry, "PACKAGE", tmp_path / "scident")
+    assert registry.stage_digest("report") == before
+    sheet = tmp_path / "scident/report/templates/style.css"
+    sheet.write_text(sheet.read_text() + "/* touched */")
+    assert registry.stage_digest("report") != before

@@ -39,7 +39,7 @@ def plugin(checkout: Checkout, name: str, fit: str = "pass", embed: str = "pass"
 
 def rows(checkout: Checkout, model: str) -> pd.DataFrame:
     table = pd.read_parquet(checkout.folder / "results/aggregate/scores.parquet")
-    return table[table["model"] == model]
+    return table[(table["model"] == model) & (table["metric"] == "mcc_pearson")]
 
 
 def failing(checkout: Checkout) -> dict[str, object]:

@@ -28,6 +28,6 @@ def test_new_plugins_take_part(checkout: Checkout) -> None:
     assert (mine.query("dataset == 'my-simulator' and metric == 'my_metric'")["status"] == "ok").any()
     failed = table.query("status == 'failed'")
     assert failed.empty, failed[["dataset", "split", "model", "metric", "reason"]].drop_duplicates().to_string()
-    page = (checkout.folder / "results/report/index.html").read_text()
-    for name in ("my_model", "my_metric", "my_simulator", "my_dataset", "my_split"):
-        assert name.replace("_", " ") in page or name in page
+    tables = "".join(path.read_text() for path in (checkout.folder / "results/report/tables").glob("*.csv"))
+    for name in ("my-model", "my_metric", "my-simulator", "my-dataset", "my-split"):
+        assert name in tables, f"{name} is in no table of the report"

@@ -34,7 +34,7 @@ def scores(checkout: Checkout) -> pd.DataFrame:
     return pd.read_parquet(checkout.folder / "results/aggregate/scores.parquet")
 
 
-def test_smoke_run_ends_with_the_path_of_the_report(finished: Checkout) -> None:
+def test_smoke_run_says_where_the_report_is(finished: Checkout) -> None:
     page = finished.folder / "results/report/index.html"
     assert page.is_file()
     lines = [line for line in finished.printed.splitlines() if "The report is" in line]

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,12 +16,13 @@ for variable, first in [("PYTHONPATH", SOURCE), ("PATH", Path(sys.executable).pa
 from scident import config as configuration
 from scident.errors import ScidentError
 from scident.plan import Plan
-from snakemake.exceptions import WorkflowError
 
 try:
     PLAN = Plan(configuration.load(config, deep=workflow.is_main_process))
 except ScidentError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(
+        f"scident: {error}"
+    )  # a WorkflowError would add where in this file it was raised
 
 CONFIG_JSON = PLAN.config.model_dump_json(exclude={"scale", "scales"})
 
@@ -108,84 +107,10 @@ def score_files(wildcards):
     ]
 
 
-def data_spec(wildcards):
-    """Return what the data stage is told, as JSON."""
-    return told(PLAN.data_spec(wildcards.dataset))
+def told(stage):
+    """Return a params function: what a job of this stage is told, as compact JSON."""
 
+    def spec(wildcards):
+        return json.dumps(PLAN.spec(stage, **wildcards), separators=(",", ":"))
 
-def split_spec(wildcards):
-    """Return what the split stage is told, as JSON."""
-    return told(PLAN.split_spec(wildcards.dataset, wildcards.split))
-
-
-def train_spec(wildcards):
-    """Return what the train stage is told, as JSON."""
-    return told(PLAN.model_spec(**wildcards_of_shard(wildcards), stage="train"))
-
-
-def infer_spec(wildcards):
-    """Return what the infer stage is told, as JSON."""
-    return told(PLAN.model_spec(**wildcards_of_shard(wildcards), stage="infer"))
-
-
-def score_spec(wildcards):
-    """Return what the score stage is told, as JSON."""
-    return told(PLAN.score_spec(wildcards.dataset, wildcards.split, wildcards.model))
-
-
-def wildcards_of_shard(wildcards):
-    """Return dataset, split, model and shard, the shard as a number."""
-    return {**wildcards, "shard": int(wildcards.shard)}
-
-
-def told(spec):
-    """Return a specification as compact JSON."""
-    return json.dumps(spec, separators=(",", ":"))
-
-
-def this_attempt(wildcards, attempt):
-    """Return which attempt a job is in."""
-    return attempt
-
-
-def grow(mebibytes):
-    """Return a resource function: this much memory, doubled with each attempt."""
-
-    def mem_mb(wildcards, attempt):
-        return mebibytes * 2 ** (attempt - 1)
-
-    return mem_mb
-
-
-def lengthen(minutes):
-    """Return a resource function: this much time, half as much again with each attempt."""
-
-    def runtime(wildcards, attempt):
-        return int(minutes * 1.5 ** (attempt - 1))
-
-    return runtime
-
-
-def announce(path):
-    """Say where the report is, last."""
-    print(f"\nThe report is {Path(path).resolve()}\n", file=sys.stderr)
-
-
-def finish():
-    """Drop what an incomplete run left and say where the report is."""
-    shutil.rmtree("results/incomplete", ignore_errors=True)
-    announce("results/report/index.html")
-
-
-def report_what_there_is():
-    """Report an incomplete benchmark beside the real one's place: what is missing stands in it as failed."""
-    tables, out = "results/incomplete/aggregate", "results/incomplete/report"
-    stages = [
-        ["aggregate", "--results", "results", "--out", tables],
-        ["report", "--aggregate", tables, "--out", out],
-    ]
-    for stage, *options in stages:
-        command = [sys.executable, "-m", "scident", stage, "--config", CONFIG_JSON]
-        if subprocess.run([*command, *options]).returncode:
-            return
-    announce(f"{out}/index.html")
+    return spec

@@ -26,7 +26,7 @@ rule data_with_truth:
         runtime=lengthen(30),
         gpu=0,
     params:
-        spec=data_spec,
+        spec=told("data"),
     message:
         "make {wildcards.dataset}, replicate {wildcards.replicate}"
     shell:
@@ -54,7 +54,7 @@ rule data_without_truth:
         runtime=lengthen(120),
         gpu=0,
     params:
-        spec=data_spec,
+        spec=told("data"),
     message:
         "load {wildcards.dataset}, replicate {wildcards.replicate}"
     shell:

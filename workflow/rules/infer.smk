@@ -29,7 +29,7 @@ rule infer:
         gpu=0,
         attempt=this_attempt,
     params:
-        spec=infer_spec,
+        spec=told("infer"),
         attempts=PLAN.config.attempts,
         train=folder_trained,
     message:

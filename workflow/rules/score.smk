@@ -28,7 +28,7 @@ rule score:
         gpu=0,
         attempt=this_attempt,
     params:
-        spec=score_spec,
+        spec=told("score"),
         attempts=PLAN.config.attempts,
         infer=folder_of_shards,
     message:

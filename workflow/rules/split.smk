@@ -25,7 +25,7 @@ rule split:
         runtime=lengthen(60),
         gpu=0,
     params:
-        spec=split_spec,
+        spec=told("split"),
     message:
         "cut {wildcards.dataset} by {wildcards.split}"
     shell:

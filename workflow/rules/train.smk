@@ -27,7 +27,7 @@ rule train:
         gpu=0,
         attempt=this_attempt,
     params:
-        spec=train_spec,
+        spec=told("train"),
         attempts=PLAN.config.attempts,
         out=folder_of_status,
         checkpoints="results/checkpoints/{dataset}/{split}/{model}",

@@ -10,16 +10,17 @@ import pandas as pd
 from scident import contracts, io
 from scident.contracts import HASHES
 from scident.errors import ContractError
+from scident.info import MetricInfo
+from scident.metrics.base import SCOPES_OF_PROTOCOL
 
-SCOPES_OF_PROTOCOL = {"heldout": ("iid", "ood", "val"), "released": ("insample", "ood", "val")}
-
-Member = tuple[int, str, int]
-"""Replicate, grid point, seed."""
+Member = tuple[int, str, int | None]
+"""Replicate, grid point, seed; no seed: all of them together."""
 
 
-def members_of(run: Mapping[str, Any]) -> list[Member]:
-    """Return every member that a run must have rows for."""
-    return list(itertools.product(run["replicates"], run["grid_points"], run["seeds"]))
+def members_of(run: Mapping[str, Any], over: str) -> list[Member]:
+    """Return every member that a run must have rows for, under metrics over members or over seeds."""
+    seeds = [None] if over == "seeds" else run["seeds"]
+    return list(itertools.product(run["replicates"], run["grid_points"], seeds))
 
 
 def collect_scores(plan: Mapping[str, Any], results: Path) -> pd.DataFrame:
@@ -35,29 +36,19 @@ def collect_scores(plan: Mapping[str, Any], results: Path) -> pd.DataFrame:
     Returns
     -------
     Contract ``scores``. A run that was skipped has rows ``not_applicable:<why>``; a run, or a member of one, whose
-    scores are missing or unreadable has rows ``failed:killed``.
+    scores are missing or unreadable has rows ``failed:killed``; one whose scores are of another configuration or
+    other code than the plan's has rows ``failed:outdated``.
     """
-    found: dict[int, pd.DataFrame] = {}
-    for i, run in enumerate(plan["runs"]):
-        table = None if run["skipped"] else _read(_score_file(results, run, ".parquet"), "scores")
-        if table is not None:
-            found[i] = table
     tables = []
-    for i, run in enumerate(plan["runs"]):
-        status, reason = ("not_applicable", run["skipped"]) if run["skipped"] else ("failed", "killed")
-        table = found.get(i)
-        there = set() if table is None else _present(table)
-        missing = [m for m in members_of(run) if m not in there]
-        if table is not None:
-            tables.append(table)
-        if missing:
-            tables.append(_filled(plan, run, missing, whole=table is None, why=(status, reason)))
+    for run in plan["runs"]:
+        table, why = _scores_of(run, results)
+        tables += [table, _filled(plan, run, _present(table), why)]
     return _joined(tables, "scores")
 
 
 def collect_aligned(plan: Mapping[str, Any], results: Path) -> pd.DataFrame:
-    """Concatenate the target matrices of all runs (contract ``aligned``); runs without one add no rows."""
-    runs = [r for r in plan["runs"] if not r["skipped"]]
+    """Concatenate the target matrices of all runs (contract ``aligned``); runs without valid scores add no rows."""
+    runs = [run for run in plan["runs"] if len(_scores_of(run, results)[0])]
     return _joined(_present_tables((_score_file(results, r, ".aligned.parquet") for r in runs), "aligned"), "aligned")
 
 
@@ -83,6 +74,18 @@ def shard_folders(results: Path, stage: str, run: Mapping[str, Any]) -> list[Pat
     return [root / f"s{shard}" for shard in range(run["shards"])]
 
 
+def _scores_of(run: Mapping[str, Any], results: Path) -> tuple[pd.DataFrame, tuple[str, str]]:
+    """Return the valid scores of a run, and the status and reason of those that it lacks."""
+    if run["skipped"]:
+        return io.empty_table("scores"), ("not_applicable", run["skipped"])
+    table = _read(_score_file(results, run, ".parquet"), "scores")
+    if table is None:
+        return io.empty_table("scores"), ("failed", "killed")
+    if any((table[name] != run.get(name, table[name])).any() for name in ("hash_config", "hash_code")):
+        return io.empty_table("scores"), ("failed", "outdated")
+    return table, ("failed", "killed")
+
+
 def _score_file(results: Path, run: Mapping[str, Any], ending: str) -> Path:
     folder: Path = results / "score" / run["dataset"] / run["split"]
     return folder / f"{run['model']}{ending}"
@@ -102,34 +105,26 @@ def _present_tables(paths: Iterable[Path], name: str) -> Iterator[pd.DataFrame]:
 
 
 def _present(table: pd.DataFrame) -> set[Member]:
-    members = table[table["seed"].notna()][["replicate", "grid_point", "seed"]].drop_duplicates()
-    return {(int(r), str(g), int(s)) for r, g, s in members.itertuples(index=False)}
+    members = table[["replicate", "grid_point", "seed"]].drop_duplicates()
+    return {(int(r), str(g), None if pd.isna(s) else int(s)) for r, g, s in members.itertuples(index=False)}
 
 
-def _filled(
-    plan: Mapping[str, Any],
-    run: Mapping[str, Any],
-    members: list[Member],
-    *,
-    whole: bool,
-    why: tuple[str, str],
-) -> pd.DataFrame:
+def _filled(plan: Mapping[str, Any], run: Mapping[str, Any], there: set[Member], why: tuple[str, str]) -> pd.DataFrame:
+    """Return the rows of every member that is not `there`; none where the run owes none."""
     protocol = plan["splits"][run["split"]]["protocol"]
-    groups: list[tuple[int, str, int | None]] = list(dict.fromkeys((r, g, None) for r, g, _ in members))
     rows = []
-    for name, metric in plan["metrics"].items():
-        across = metric["over"] == "seeds"
-        if across and not whole:
-            continue  # the run's own table already compares the seeds that are left
-        for scope in (s for s in SCOPES_OF_PROTOCOL[protocol] if s in metric["scopes"]):
-            for variant in (v for v in metric["variants"] if v != "released" or scope == "insample"):
-                rows += [_empty_row(run, m, (scope, name, variant), why) for m in (groups if across else members)]
-    return contracts.check_table(pd.DataFrame(rows), "scores")
+    for name, declared in plan["metrics"].items():
+        metric = MetricInfo(**declared)
+        missing = [member for member in members_of(run, metric.over) if member not in there]
+        for scope in (s for s in SCOPES_OF_PROTOCOL[protocol] if s in metric.scopes):
+            for variant in metric.variants_on(scope):
+                rows += [_empty_row(run, member, (scope, name, variant), why) for member in missing]
+    return contracts.check_table(pd.DataFrame(rows) if rows else io.empty_table("scores"), "scores")
 
 
 def _empty_row(
     run: Mapping[str, Any],
-    member: tuple[int, str, int | None],
+    member: Member,
     what: tuple[str, str, str],
     why: tuple[str, str],
 ) -> dict[str, object]:
@@ -157,7 +152,7 @@ def _empty_row(
 
 
 def _joined(tables: Iterable[pd.DataFrame], name: str) -> pd.DataFrame:
-    tables = list(tables)
+    tables = [table for table in tables if len(table)]
     if not tables:
         return contracts.check_table(io.empty_table(name), name)
     return contracts.check_table(pd.concat(tables, ignore_index=True), name)

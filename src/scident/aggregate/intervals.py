@@ -15,6 +15,7 @@ from scident import rng as streams
 from scident.aggregate.units import KEYS, describe_status
 
 LEVEL = 0.95
+"""Coverage of every interval."""
 BOOTSTRAP_FROM = 20
 """Units from which the hierarchical bootstrap replaces the t interval; below, percentiles cover too little."""
 DRAWS = 2_000
@@ -27,8 +28,8 @@ SINGLE = "single value"
 NONE = "none"
 
 
-def t_interval(values: Float[np.ndarray, " units"], level: float = LEVEL) -> tuple[float, float]:
-    r"""Student t interval of the mean of independent units.
+def t_interval(values: Float[np.ndarray, " units"]) -> tuple[float, float]:
+    r"""Student t interval of the mean of independent units, at `LEVEL`.
 
     .. math:: \bar v \pm t_{n-1,\,(1+level)/2} \; s / \sqrt n
 
@@ -36,8 +37,6 @@ def t_interval(values: Float[np.ndarray, " units"], level: float = LEVEL) -> tup
     ----------
     values
         One number per unit, any unit of measurement; at least two.
-    level
-        Coverage for normal units, in (0, 1).
 
     Returns
     -------
@@ -55,18 +54,17 @@ def t_interval(values: Float[np.ndarray, " units"], level: float = LEVEL) -> tup
     n = len(values)
     if n < 2:
         raise ValueError(f"a t interval needs at least 2 units, got {n}")
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * float(np.std(values, ddof=1)) / np.sqrt(n)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * float(np.std(values, ddof=1)) / np.sqrt(n)
     mean = float(np.mean(values))
     return mean - half, mean + half
 
 
 def hierarchical_bootstrap(
-    units: Sequence[Float[np.ndarray, " seeds"]],
-    rng: np.random.Generator,
-    draws: int = DRAWS,
-    level: float = LEVEL,
+    units: Sequence[Float[np.ndarray, " seeds"]], rng: np.random.Generator
 ) -> tuple[float, float]:
     """Percentile interval of the mean over units of the mean over seeds, resampling units and then seeds inside each.
+
+    `DRAWS` resamples, at `LEVEL`.
 
     Parameters
     ----------
@@ -74,10 +72,6 @@ def hierarchical_bootstrap(
         For each unit its values over seeds (at least one each), any unit of measurement.
     rng
         Equal generators give equal draws, so methods with the same layout are resampled together.
-    draws
-        Number of resamples.
-    level
-        Coverage, in (0, 1).
 
     Returns
     -------
@@ -91,13 +85,13 @@ def hierarchical_bootstrap(
     padded = np.full((len(units), sizes.max()), np.nan)
     for row, values in zip(padded, units, strict=True):
         row[: len(values)] = values
-    chosen = rng.integers(len(units), size=(draws, len(units)))
-    picks = np.floor(rng.random((draws, len(units), sizes.max())) * sizes[chosen][..., None]).astype(int)
+    chosen = rng.integers(len(units), size=(DRAWS, len(units)))
+    picks = np.floor(rng.random((DRAWS, len(units), sizes.max())) * sizes[chosen][..., None]).astype(int)
     drawn = padded[chosen[..., None], picks]
     # A unit with fewer seeds than the widest one uses as many of its draws as it has seeds.
     used = np.arange(sizes.max()) < sizes[chosen][..., None]
     means = (drawn * used).sum(axis=2) / sizes[chosen]
-    low, high = np.quantile(means.mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means.mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 

@@ -119,9 +119,10 @@ def compare(units: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     Returns
     -------
     Contract ``ranks``. ``difference`` is the median paired difference in favour of the best, in the metric's unit;
-    ``low`` and ``high`` the t interval of the mean paired difference; ``effect`` the rank-biserial correlation. A unit
-    in which a method failed counts as the floor, or as the worst ranked value if that is worse; a method that failed in
-    more than half of its rows is named but not ranked; not applicable is not compared.
+    ``low`` and ``high`` the t interval of the mean paired difference; ``effect`` the rank-biserial correlation. Inside
+    a unit's mean every failed seed counts as the floor, or as the unit's worst ranked value if that is worse, so that
+    failing never helps; a method that failed in more than half of its rows is named but not ranked; not applicable is
+    not compared.
     """
     rows: list[dict[str, object]] = []
     for key, block in units[units["scope"] != "val"].groupby(BLOCK, sort=True):
@@ -134,7 +135,7 @@ def compare(units: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Contest:
-    """Replicates × models, larger is better, failures filled; and those that may not be ranked."""
+    """Replicates × models, larger is better, failed seeds filled; and those that may not be ranked."""
 
     gains: pd.DataFrame
     unranked: dict[str, str]
@@ -153,11 +154,14 @@ def _contest(block: pd.DataFrame, sign: float, plan: Mapping[str, Any], metric: 
     worst = gains.min(axis=1)
     if floor is not None:
         worst = pd.concat([worst, values[floor].fillna(values[floor].mean())], axis=1).min(axis=1)
-    failed = block[block["n_failed"] > 0].pivot_table(
-        index="replicate", columns="model", values="n_failed", aggfunc="sum"
+    ok, failed = (
+        block.pivot_table(index="replicate", columns="model", values=n, aggfunc="sum")
+        .reindex(index=gains.index, columns=ranked)
+        .fillna(0)
+        for n in ("n_ok", "n_failed")
     )
-    lost = failed.reindex(index=gains.index, columns=ranked).notna() & gains.isna()
-    return _Contest(gains.mask(lost, worst, axis=0), unranked)
+    filled = (gains.fillna(0) * ok).add(failed.mul(worst, axis=0)) / (ok + failed)
+    return _Contest(gains.mask(failed > 0, filled), unranked)
 
 
 def _compare_block(

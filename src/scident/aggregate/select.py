@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scident.metrics.base import SCOPES_OF_PROTOCOL
+
 CRITERION = "nelbo"
 ORACLE = "mcc_pearson"
 
@@ -34,7 +36,7 @@ def select(scores: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     criterion = _means(rows[(rows["metric"] == CRITERION) & (rows["scope"] == "val")])
     table = []
     for run in plan["runs"]:
-        scope = "insample" if plan["splits"][run["split"]]["protocol"] == "released" else "iid"
+        scope = SCOPES_OF_PROTOCOL[plan["splits"][run["split"]]["protocol"]][0]
         oracle = _means(rows[(rows["metric"] == ORACLE) & (rows["scope"] == scope)])
         for replicate in run["replicates"]:
             place = (run["dataset"], run["split"], run["model"], replicate)

@@ -22,6 +22,12 @@ SCOPES: dict[Scope, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Scope -> (parts a metric learns on, parts it scores). Under ``protocol: released`` scope ood learns on train and
 val, since that protocol cuts no ``fit`` part."""
 
+SCOPES_OF_PROTOCOL: dict[str, tuple[Scope, ...]] = {
+    "heldout": ("iid", "ood", "val"),
+    "released": ("insample", "ood", "val"),
+}
+"""Protocol of the split -> scopes that have rows: first the one latents are matched on and the first two are shown."""
+
 MIN_CELLS = 50
 """Fewer cells than this to fit on or to score: ``not_applicable:too_few_cells``."""
 

@@ -1,5 +1,6 @@
 """Models on the members engine: many members of one architecture, trained as one."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import groupby
@@ -15,10 +16,12 @@ from scident.engine.batches import Cells
 from scident.engine.checkpoint import Store
 from scident.engine.stack import MemberState, Stack, initial_state
 from scident.engine.trainer import Network, Progress, Schedule, train
-from scident.errors import ScidentError
+from scident.errors import ScidentError, reason_of
 from scident.models.base import Fitted, Member, Model
 from scident.params import PluginParams
 from scident.types import Latents
+
+log = logging.getLogger(__name__)
 
 
 class BatchedParams(PluginParams):
@@ -88,12 +91,13 @@ class BatchedModel(Model):
         running = [cls._start(network, member, row) for member, row in zip(members, rows, strict=True)]
         for position, progress in enumerate(running):
             store.restore(position, progress)
+        restored = [progress.epoch for progress in running]
         schedule = Schedule(params.batch_size, params.epsilon, params.weight_decay)
         for epoch in sorted({progress.epoch for progress in running if not progress.done}):
             at = [i for i, progress in enumerate(running) if not progress.done and progress.epoch == epoch]
             part = Store(checkpoints, [members[i].key for i in at])
             train(network, [running[i] for i in at], data, n_train, n_val, schedule, part.save)
-        return [cls._finished(member, progress) for member, progress in zip(members, running, strict=True)]
+        return [cls._finished(*one) for one in zip(members, running, restored, strict=True)]
 
     @classmethod
     def _start(cls, network: Network, member: Member, rows: tuple[int, int]) -> Progress:
@@ -105,13 +109,18 @@ class BatchedModel(Model):
         )
 
     @classmethod
-    def _finished(cls, member: Member, progress: Progress) -> Fitted:
+    def _finished(cls, member: Member, progress: Progress, restored: int) -> Fitted:
+        trained = progress.epoch, progress.epoch - restored, progress.history, progress.state.hyper
         if progress.failure:
-            return Fitted(None, progress.failure, progress.epoch, progress.history)
+            return Fitted(None, progress.failure, *trained)
         model = cls(member.params, member.n_latents)
         model.state = progress.state.arrays()
-        model.finish(member.train)
-        return Fitted(model, "", progress.epoch, progress.history)
+        try:
+            model.finish(member.train)
+        except Exception as error:
+            log.exception("%s failed on %s", cls.__name__, member.id)
+            return Fitted(None, reason_of(error), *trained)
+        return Fitted(model, "", *trained)
 
     def finish(self, train: ad.AnnData) -> None:
         """Add to the state what a trained model derives from its training cells; nothing by default."""

@@ -47,8 +47,13 @@ class Fitted:
     reason: str = ""
     """Why it failed."""
     epochs: int = 0
+    """Of the whole training."""
+    epochs_run: int = 0
+    """Of these, how many this job ran: those that a checkpoint held cost nothing now."""
     history: list[tuple[int, str, float]] = field(default_factory=list)
     """(epoch, quantity, value)."""
+    resolved: dict[str, float] = field(default_factory=dict)
+    """Numbers the parameters became on these cells, such as a penalty given per cell."""
 
 
 class Model(ABC):

@@ -15,6 +15,7 @@ info = ModelInfo(
     gives=("latents",),
     stochastic=False,
     light=True,
+    assumes="the perturbation label of every cell is given",
 )
 
 

@@ -19,6 +19,8 @@ info = ModelInfo(
     gives=("latents", "targets"),
     stochastic=False,
     light=True,
+    identifiability="component",
+    assumes="the true latents and the true decoder are given",
 )
 
 

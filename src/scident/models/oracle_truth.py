@@ -15,6 +15,8 @@ info = ModelInfo(
     gives=("latents", "targets"),
     stochastic=False,
     light=True,
+    identifiability="component",
+    assumes="the true latents are given",
 )
 
 

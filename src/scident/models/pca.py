@@ -15,6 +15,7 @@ info = ModelInfo(
     gives=("latents",),
     stochastic=False,
     light=True,
+    assumes="what varies most matters; axes are orthogonal, so a rotation of the truth stays",
 )
 
 

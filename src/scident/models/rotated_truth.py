@@ -15,6 +15,8 @@ info = ModelInfo(
     role="positive_control",
     gives=("latents",),
     light=True,
+    identifiability="affine",
+    assumes="the true latents are given",
 )
 
 

@@ -91,13 +91,14 @@ def matrix(values: Float[np.ndarray, "perts factors"], name: str, title: str) ->
         return style.to_svg(figure, name, title)
 
 
-def target_matrices(aligned: pd.DataFrame, plan: Plan, slug: str) -> list[tuple[str, str, str]]:
+def target_matrices(aligned: pd.DataFrame, selected: pd.DataFrame, plan: Plan, slug: str) -> list[tuple[str, str, str]]:
     """Draw the true targets and each model's recovered ones, perturbations in the same order.
 
     Parameters
     ----------
-    aligned
-        Contract ``aligned`` of one dataset and split.
+    aligned, selected
+        Contracts ``aligned`` and ``selected`` of one dataset and split; a model is drawn at the grid point selected in
+        the first replicate, which is the one aligned.
     plan
         The benchmark's plan.
     slug
@@ -108,6 +109,8 @@ def target_matrices(aligned: pd.DataFrame, plan: Plan, slug: str) -> list[tuple[
     (name, caption, SVG) of each matrix, the truth first.
     """
     drawn: list[tuple[str, str, str]] = []
+    first = selected[selected["replicate"] == selected["replicate"].min()]
+    aligned = aligned.merge(first[["model", "grid_point"]], on=["model", "grid_point"])
     for model in (m for m in plan["models"] if m in set(aligned["model"])):
         rows = aligned[aligned["model"] == model]
         true = rows.pivot_table(index="perturbation", columns="factor", values="true", aggfunc="max").astype(float)

@@ -1,7 +1,5 @@
 """The page: everything in one file that needs nothing from outside."""
 
-import importlib.metadata
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,10 @@ import yaml
 from markupsafe import Markup, escape
 
 from scident.contracts import HASHES
-from scident.report import figures, style, tables, view, words
+from scident.report import cards, figures, jobs, style, tables, view, words
 from scident.report.view import Headline, Place, Plan, Tables
 
 TEMPLATES = Path(__file__).parent / "templates"
-PACKAGES = ("scident", "numpy", "scipy", "scikit-learn", "pandas", "torch", "anndata", "snakemake")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ def report(plan: Plan, found: Tables) -> Report:
     heads = {place: view.headline(plan, found, place) for place in view.places(plan)}
     drawn: dict[str, str] = {}
     sections = [_section(plan, found, pair, heads, drawn) for pair in view.pairs(plan)]
-    failed = tables.failures(plan, found.scores)
+    failed = jobs.failures(plan, found.scores)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -45,9 +42,10 @@ def report(plan: Plan, found: Tables) -> Report:
         roles=style.ROLES,
         sections=sections,
         selection=tables.selection_table(plan, found.selected),
-        failures=tables.failure_table(failed),
-        costs=tables.cost_table(plan, found.costs),
-        metrics=_metric_cards(plan),
+        failures=jobs.failure_table(failed),
+        costs=jobs.cost_table(plan, found.costs),
+        metrics=cards.metric_cards(plan),
+        models=cards.model_table(plan),
         provenance=_provenance(plan, found.scores),
         n_models=len(plan["models"]),
         n_runs=sum(run["skipped"] is None for run in plan["runs"]),
@@ -69,7 +67,7 @@ def _section(
     whole = Place(dataset, split, "")
     slug = f"{dataset}-{split}"
     run = next(r for r in plan["runs"] if (r["dataset"], r["split"]) == pair)
-    matrices = figures.target_matrices(whole.of(found.aligned), plan, f"targets-{slug}")
+    matrices = figures.target_matrices(whole.of(found.aligned), whole.of(found.selected), plan, f"targets-{slug}")
     curves = figures.training_curves(whole.of(found.curves), plan, f"curves-{slug}")
     headlines = [(f"headline-{h.place.slug}", h, figures.headline(h)) for h in shown]
     drawn |= {name: svg for name, _, svg in [*headlines, *matrices, *curves]}
@@ -80,10 +78,13 @@ def _section(
         "split": plan["splits"][split],
         "size": f"{style.plural(len(run['replicates']), 'replicate')} × {style.plural(len(run['seeds']), 'seed')}",
         "one_replicate": len(run["replicates"]) == 1,
+        "one_split": sum(d == dataset for d, _ in view.pairs(plan)) == 1,
+        "agreement": all(words.compares_seeds(plan, head) for head in shown),
         "roles": {row.role for head in shown for row in head.rows},
         "answers": [words.answer(plan, found, head) for head in shown],
         "undefined": [style.SCOPES[p.scope] for p in places if heads[p] is None],
         "headlines": [(h, style.SCOPES[h.place.scope], Markup(svg)) for _, h, svg in headlines],
+        "spread": cards.spread_table(plan, found, shown),
         "scores": [_scores(plan, found, place, models) for place in places],
         "matrices": [(caption, Markup(svg)) for _, caption, svg in matrices],
         "curves": [(caption, Markup(svg)) for _, caption, svg in curves],
@@ -98,6 +99,7 @@ def _scores(plan: Plan, found: Tables, place: Place, models: list[str]) -> dict[
         "table": table,
         "legend": legend,
         "base_rate": tables.base_rate(found, place),
+        "notes": cards.notes_on(plan, models),
         "left_out": tables.left_out(plan, found, place),
     }
 
@@ -120,17 +122,6 @@ def _comparisons(plan: Plan, found: Tables, place: Place) -> dict[str, Any]:
     }
 
 
-def _metric_cards(plan: Plan) -> list[dict[str, str]]:
-    cards = []
-    for name, metric in plan["metrics"].items():
-        low, high = (str(end).replace("inf", "∞").replace("-", "−") for end in metric["range"])
-        card = {key: metric[key] for key in ("label", "formula", "source")}
-        ends = {"no_skill": metric["no_skill"], "ceiling": metric["ceiling"]}
-        known = {key: "" if value is None else f"{value:g}" for key, value in ends.items()}
-        cards.append({**card, **known, "name": name, "better": metric["better"], "range": f"{low} to {high}"})
-    return cards
-
-
 def _provenance(plan: Plan, scores: pd.DataFrame) -> dict[str, Any]:
     keys = ["dataset", "split", "model", *HASHES]
     hashed = scores[scores["hash_data"] != ""][keys].drop_duplicates().astype(str).map(escape)
@@ -138,20 +129,9 @@ def _provenance(plan: Plan, scores: pd.DataFrame) -> dict[str, Any]:
     columns = hashed[["model", "dataset", "split", *HASHES]]
     labels = dict(zip(columns.columns, ("Model", "Dataset", "Split", *headings[3:]), strict=True))
     return {
-        "versions": plan.get("versions") or _versions(),
-        "command": plan.get("command", "snakemake --cores 2"),
+        "versions": plan["versions"],
+        "command": plan.get("command", "snakemake"),
         "config": yaml.safe_dump(dict(plan["config"]), sort_keys=False, allow_unicode=True, width=100),
         "hashes": tables.to_html(columns, "hashes", labels) if len(columns) else None,
-        "models": [(m["label"], m["role"].replace("_", " "), m["source"]) for m in plan["models"].values()],
         "datasets": [(d["label"], d["source"]) for d in plan["datasets"].values()],
     }
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

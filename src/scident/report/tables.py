@@ -102,12 +102,12 @@ def comparison_table(plan: Plan, ranks: pd.DataFrame, name: str) -> Markup:
             "metric": escape(plan["metrics"][r["metric"]]["label"]) + (f" ({r['variant']})" if r["variant"] else ""),
             "best": escape(plan["models"][r["best"]]["label"]),
             "other": escape(plan["models"][r["other"]]["label"]),
-            "difference": _optional(r["difference"], "{:.3f}"),
+            "difference": optional(r["difference"], "{:.3f}"),
             "mean": "" if pd.isna(r["low"]) else f"[{r['low']:.3f}, {r['high']:.3f}]".replace("-", "−"),
-            "effect": _optional(r["effect"], "{:.2f}"),
+            "effect": optional(r["effect"], "{:.2f}"),
             "units": str(r["units"]),
             "test": str(r["test"]),
-            "p": _optional(r["p_holm"], "{:.2g}"),
+            "p": optional(r["p_holm"], "{:.2g}"),
             "verdict": escape(r["verdict"]),
         }
         for r in ranks.to_dict("records")
@@ -130,8 +130,8 @@ def selection_table(plan: Plan, selected: pd.DataFrame) -> Markup | None:
             "replicate": str(r["replicate"]),
             "grid_point": escape(r["grid_point"]),
             "rule": escape(r["rule"]),
-            "score": _optional(r["score"], "{:,.2f}"),
-            "regret": _optional(r["regret"], "{:.3f}"),
+            "score": optional(r["score"], "{:,.2f}"),
+            "regret": optional(r["regret"], "{:.3f}"),
         }
         for r in several.to_dict("records")
     ]
@@ -139,73 +139,8 @@ def selection_table(plan: Plan, selected: pd.DataFrame) -> Markup | None:
     return to_html(pd.DataFrame(rows), "selection-table", dict(zip(rows[0], headings, strict=True)))
 
 
-def cost_table(plan: Plan, costs: pd.DataFrame) -> Markup | None:
-    """Return the costs per stage and run, jobs added up; None without any."""
-    if costs.empty:
-        return None
-    rows = []
-    for (stage, dataset, split, model), jobs in costs.groupby(["stage", "dataset", "split", "model"], sort=False):
-        label = plan["models"].get(model, {}).get("label", model or "(all)")
-        rows.append(
-            {
-                "model": escape(label),
-                "stage": escape(stage),
-                "place": escape(" / ".join(str(p) for p in (dataset, split) if p)),
-                "jobs": str(len(jobs)),
-                "members": str(jobs["members"].sum()),
-                "wall": _optional(jobs["wall_s"].sum(min_count=1), "{:,.1f}"),
-                "cpu": _optional(jobs["cpu_s"].sum(min_count=1), "{:,.1f}"),
-                "memory": _optional(jobs["peak_rss_mb"].max(), "{:,.0f}"),
-                "speed": _optional(jobs["cells_per_s"].mean(), "{:,.0f}"),
-                "parameters": _optional(jobs["n_params"].max(), "{:,.0f}"),
-            }
-        )
-    headings = ("Model", "Stage", "Dataset / split", "Jobs", "Members", "Wall, s", "CPU, s", "Peak memory, MB")
-    return to_html(
-        pd.DataFrame(rows), "costs-table", dict(zip(rows[0], (*headings, "Cells per s", "Parameters"), strict=True))
-    )
-
-
-def failures(plan: Plan, scores: pd.DataFrame) -> pd.DataFrame:
-    """Group failed score rows by dataset, split, model and reason.
-
-    Returns
-    -------
-    Columns dataset, split, model, label, reason, explanation, members (as ``r0.s1``, with the grid point where there
-    are several), rows.
-    """
-    failed = scores[scores["status"] == "failed"]
-    rows = []
-    for (dataset, split, model, reason), block in failed.groupby(["dataset", "split", "model", "reason"], sort=True):
-        members = block[block["seed"].notna()][["replicate", "grid_point", "seed"]].drop_duplicates()
-        several = len(plan["models"][model]["grid_points"]) > 1
-        names = [f"r{r}.{g}.s{s}" if several else f"r{r}.s{s}" for r, g, s in members.itertuples(index=False)]
-        if len(names) == _expected(plan, dataset, split, model):
-            names = [f"all {len(names)}"]
-        label = plan["models"][model]["label"]
-        place = {"dataset": dataset, "split": split, "model": model, "label": label}
-        why = {"reason": reason, "explanation": style.explain(str(reason))}
-        rows.append({**place, **why, "members": " ".join(sorted(names)), "rows": len(block)})
-    columns = ["dataset", "split", "model", "label", "reason", "explanation", "members", "rows"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _expected(plan: Plan, *place: object) -> int:
-    run = next(r for r in plan["runs"] if (r["dataset"], r["split"], r["model"]) == place)
-    return len(run["replicates"]) * len(run["grid_points"]) * len(run["seeds"])
-
-
-def failure_table(found: pd.DataFrame) -> Markup | None:
-    """Return the failures as a table; None where there are none."""
-    if found.empty:
-        return None
-    cells = found.astype(str).map(escape)
-    cells = cells[["label", "dataset", "split", "reason", "explanation", "members", "rows"]]
-    headings = ("Model", "Dataset", "Split", "Reason", "In words", "Members", "Score rows")
-    return to_html(cells, "failures-table", dict(zip(cells.columns, headings, strict=True)))
-
-
-def _optional(value: float, form: str) -> str:
+def optional(value: float, form: str) -> str:
+    """Format a number that may be missing (then: nothing)."""
     return "" if pd.isna(value) else form.format(value).replace("-", "−")
 
 
@@ -242,5 +177,6 @@ def _cell(record: dict[Hashable, Any] | None, *, best: bool, floor: bool) -> Mar
     lines += [f"{record['n_ok']}/{record['n_total']} ok"] if record["n_ok"] != record["n_total"] else []
     lines += [f"{name.removeprefix('n_')} {notes[name]}" for name in COUNTS if name in notes]
     lines += [notes["score_source"]] if "score_source" in notes else []
+    lines += [f"{float(notes['empty_share']):.0%} empty"] if "empty_share" in notes else []
     lines += ["= floor"] if floor else []
     return text + Markup("").join(Markup("<small>{}</small>").format(line) for line in lines)

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scident import io
 from scident.aggregate.intervals import SEED_SD, SEED_SE, T_OVER_REPLICATES
 from scident.aggregate.units import CEILING_MODEL, SELECTED, at_selection, ceiling, floor_model, per_unit
+from scident.metrics.base import SCOPES_OF_PROTOCOL
 from scident.report import style
 
 Plan = Mapping[str, Any]
@@ -121,9 +122,9 @@ def headline_metric(plan: Plan, dataset: str) -> str | None:
     return preferred if preferred in usable else next(iter(usable), None)
 
 
-def scopes_of(plan: Plan, split: str) -> tuple[str, str]:
+def scopes_of(plan: Plan, split: str) -> tuple[str, ...]:
     """Return the scopes shown for a split, in reading order."""
-    return ("insample" if plan["splits"][split]["protocol"] == "released" else "iid", "ood")
+    return SCOPES_OF_PROTOCOL[plan["splits"][split]["protocol"]][:2]
 
 
 def pairs(plan: Plan) -> list[tuple[str, str]]:

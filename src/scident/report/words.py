@@ -32,9 +32,10 @@ def answer(plan: Plan, tables: Tables, head: Headline) -> Answer:
     if not candidates:
         return Answer(where, OPEN, "no result", Markup("No method has a result here; the failures are listed below."))
     if not plan["datasets"][head.place.dataset]["has_truth"]:
-        return Answer(where, OPEN, "no ranking claim", _stability(head, candidates))
+        return Answer(where, OPEN, "no ranking claim", _blind(plan, head, candidates))
     ranks = head.place.of(tables.ranks)
-    ranks = ranks[ranks["metric"] == head.metric]
+    variant = plan["metrics"][head.metric]["variants"][0]
+    ranks = ranks[(ranks["metric"] == head.metric) & (ranks["variant"] == variant)]
     best = head.row(str(ranks["best"].iloc[0])) if len(ranks) else candidates[0]
     extreme = "highest" if head.better == "higher" else "lowest"
     lead = Markup("<b>{} has the {} {}: {}</b>{}.").format(
@@ -42,6 +43,11 @@ def answer(plan: Plan, tables: Tables, head: Headline) -> Answer:
     )
     level, badge, certainty = _certainty(plan, head, ranks)
     return Answer(where, level, badge, Markup(" ").join(part for part in (lead, certainty, _lost(head)) if part))
+
+
+def compares_seeds(plan: Plan, head: Headline) -> bool:
+    """Whether the headline is about the agreement of trainings."""
+    return bool(plan["metrics"][head.metric]["over"] == "seeds")
 
 
 def fully_separated(ranks: pd.DataFrame) -> bool:
@@ -101,15 +107,24 @@ def _lost(head: Headline) -> str:
     return f"Failed members: {', '.join(told)}." if told else ""
 
 
-def _stability(head: Headline, candidates: list[Row]) -> Markup:
+def _blind(plan: Plan, head: Headline, candidates: list[Row]) -> Markup:
+    """Say what a headline without truth shows: agreement of trainings, or only what its metric measures."""
     beside = [row for row in head.rows if row.role == "negative_control" and row.status == "ok"]
     values, controls = (", ".join(f"{row.label} {_value(row)}" for row in rows) for rows in (candidates, beside))
+    agreement = compares_seeds(plan, head)
+    told = (
+        "it says whether two trainings agree"
+        if agreement
+        else f"{head.label} says neither that nor whether two trainings agree"
+    )
+    best = f"; perfect agreement is {style.number(head.ceiling)}" if agreement and np.isfinite(head.ceiling) else ""
+    why = "Agreement between trainings is not correctness" if agreement else "Neither is shown without true latents"
     spread = (
         "There is one replicate, so the brackets are over training seeds only: no ranking claim."
         if head.units < 2
-        else "Agreement between trainings is not correctness, so nothing is ranked."
+        else f"{why}, so nothing is ranked."
     )
     return Markup(
-        "This dataset has no true latents, so nothing here says that latents are causal; it says whether two trainings "
-        "agree. <b>{}: {}</b>. Beside them: {}; perfect agreement is {}. {} {}"
-    ).format(head.label, values, controls or "no control", style.number(head.ceiling), spread, _lost(head))
+        "This dataset has no true latents, so nothing here says that latents are causal; {}. <b>{}: {}</b>. "
+        "Beside them: {}{}. {} {}"
+    ).format(told, head.label, values, controls or "no control", best, spread, _lost(head))

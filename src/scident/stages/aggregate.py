@@ -12,7 +12,7 @@ from scident.aggregate import collect, costs, intervals, ranks, select, units
 log = logging.getLogger(__name__)
 
 
-def run(plan: dict[str, Any], results: Path, out: Path, benchmarks: Path | None = None) -> None:
+def run(plan: dict[str, Any], results: Path, out: Path) -> None:
     """Write ``scores``, ``summary``, ``ranks``, ``selected``, ``costs``, ``aligned`` and ``curves`` (parquet) to `out`.
 
     Parameters
@@ -20,18 +20,16 @@ def run(plan: dict[str, Any], results: Path, out: Path, benchmarks: Path | None 
     plan
         The benchmark's plan: what was asked for, so that what is missing becomes a row.
     results
-        Root of the result folders.
+        Root of the result folders; the workflow's ``benchmarks`` folder lies beside or inside it, if anywhere.
     out
         Folder of the tables.
-    benchmarks
-        Folder of the workflow's benchmark files; by default ``benchmarks`` beside or inside `results`.
     """
     scores = collect.collect_scores(plan, results)
     selected = _filled(select.select(scores, plan), "selected")
     chosen = units.at_selection(scores, selected)
     several = chosen[chosen["grid_point"] == units.SELECTED]
     shown = pd.concat([scores, several], ignore_index=True) if len(several) else scores
-    folders = [f for f in (benchmarks, results.parent / "benchmarks", results / "benchmarks") if f and f.is_dir()]
+    folders = [f for f in (results.parent / "benchmarks", results / "benchmarks") if f.is_dir()]
     tables = {
         "scores": scores,
         "summary": _filled(intervals.summary(shown), "summary"),

@@ -73,6 +73,8 @@ def _summary(adata: ad.AnnData, params: h5ad.Params) -> list[str]:
     x = adata.X
     per_cell = np.asarray(x.sum(axis=1)).ravel()
     genes = x.getnnz(axis=1) if sparse.issparse(x) else np.count_nonzero(x, axis=1)
+    given = ", ".join(params.model_dump(exclude_defaults=True, exclude={"path"}))
+    first = f" (first set {given} of datasets.local in that file)" if given else ""
     return [
         f"cells               {adata.n_obs:,}",
         f"genes               {adata.n_vars:,}",
@@ -83,7 +85,7 @@ def _summary(adata: ad.AnnData, params: h5ad.Params) -> list[str]:
         f"genes per cell      {_check.spread(genes)}",
         f"zeros               {100 * (1 - genes.sum() / (adata.n_obs * adata.n_vars)):.1f} % of all values",
         f"truth               {'known' if params.truth is not None else 'unknown: stability and probes only'}",
-        f"run it              snakemake --cores 2 --configfile config/local.yaml --config path={params.path}",
+        f"run it              snakemake --cores 2 --configfile config/local.yaml --config path={params.path}{first}",
         f"in a configuration  datasets: {_entry(params)}",
     ]
 

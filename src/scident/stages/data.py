@@ -60,8 +60,12 @@ def run(spec: Mapping[str, Any], replicate: int, data: Path, truth: Path | None,
 
 
 def separate(adata: ad.AnnData) -> tuple[ad.AnnData, ad.AnnData | None]:
-    """Return what models may see and, if there is any, the truth; neither keeps anything of the other."""
-    observed = ad.AnnData(adata.X, obs=adata.obs.copy(), var=adata.var.copy())
+    """Return what models may see and, if there is any, the truth; neither keeps anything of the other.
+
+    Models see counts, names and the contract's columns: any other column of obs or var may give the truth away.
+    """
+    obs = adata.obs[[name for name in contracts.OBS_COLUMNS if name in adata.obs]].copy()
+    observed = ad.AnnData(adata.X, obs=obs, var=pd.DataFrame(index=adata.var_names))
     if "z_true" not in adata.obsm:
         return observed, None
     hidden = ad.AnnData(obs=pd.DataFrame(index=adata.obs_names), obsm={"z_true": np.asarray(adata.obsm["z_true"])})

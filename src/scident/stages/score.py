@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -13,17 +13,14 @@ import pandas as pd
 
 from scident import io, registry, rng
 from scident.contracts import TABLES
-from scident.errors import NonFiniteError, NotApplicable, ScidentError
+from scident.errors import NonFiniteError, NotApplicable, reason_of
 from scident.info import MetricInfo
-from scident.metrics.base import Member, Value
+from scident.metrics.base import SCOPES_OF_PROTOCOL, Member, Value
 from scident.stages._score_aligned import aligned_rows
 from scident.stages._score_inputs import Found, World, find_members, inputs_for, read_member, read_world, replicate_of
 from scident.types import Scope
 
 log = logging.getLogger(__name__)
-
-SCOPES_OF: dict[str, tuple[Scope, ...]] = {"heldout": ("iid", "ood", "val"), "released": ("insample", "ood", "val")}
-"""Protocol of the split -> scopes that have rows."""
 
 Row = dict[str, Any]
 
@@ -87,13 +84,22 @@ def run(
             scorer = _Group(spec, replicate, grid_point, world, group)
             rows += scorer.rows()
             if replicate == spec["replicates"][0]:
-                scope = SCOPES_OF[spec["protocol"]][0]
-                matrices += aligned_rows([inputs_for(world, scope, (m,), spec) for m in scorer.members.values()], spec)
+                matrices += _matrices(spec, world, scorer.members.values())
     _write(spec, rows, parts.with_name("parts.sha256").read_text().strip(), out)
     io.write_table(pd.concat(matrices) if matrices else io.empty_table("aligned"), aligned, "aligned")
     name = "/".join(spec[part] for part in ("dataset", "split", "model"))
     failed = sum(row["status"] == "failed" for row in rows)
     log.info("scored %s: %d rows, %d failed, %.1f s", name, len(rows), failed, time.monotonic() - started)
+
+
+def _matrices(spec: Mapping[str, Any], world: World, members: Iterable[Member]) -> list[pd.DataFrame]:
+    scope = SCOPES_OF_PROTOCOL[spec["protocol"]][0]
+    try:
+        return aligned_rows([inputs_for(world, scope, (member,), spec) for member in members], spec)
+    except Exception:
+        # It is a figure of the report: without it the scores are as good as before.
+        log.exception("no target matrix for %s", spec["model"])
+        return []
 
 
 def write_failed(spec: Mapping[str, Any], out: Path, aligned: Path, reason: str) -> None:
@@ -118,7 +124,8 @@ def write_failed(spec: Mapping[str, Any], out: Path, aligned: Path, reason: str)
 
 def _write(spec: Mapping[str, Any], rows: list[Row], hash_split: str, out: Path) -> None:
     hashes = {"hash_split": hash_split, "hash_config": spec["hash_config"], "hash_code": spec["hash_code"]}
-    frame = pd.DataFrame(rows).assign(dataset=spec["dataset"], split=spec["split"], model=spec["model"], **hashes)
+    found = pd.DataFrame(rows) if rows else io.empty_table("scores")
+    frame = found.assign(dataset=spec["dataset"], split=spec["split"], model=spec["model"], **hashes)
     io.write_table(frame[list(TABLES["scores"].columns)], out, "scores")
 
 
@@ -140,7 +147,7 @@ class _Group:
                 self.members[seed] = read_member(place.folder, key, world, label_conditioned=by_label)
             except Exception as error:
                 log.exception("cannot read member %s", place.folder)
-                self.lost[seed] = Outcome("failed", _reason(error))
+                self.lost[seed] = Outcome("failed", reason_of(error))
 
     def rows(self) -> list[Row]:
         """Return a row for every metric, scope, variant and seed, whatever happened."""
@@ -164,10 +171,13 @@ class _Group:
             yield seed, known[1]
 
     def _over_seeds(self, metric: Metric, scope: Scope) -> Iterator[tuple[int | None, Outcome]]:
-        if self.lost:
-            yield None, Outcome("failed", "member_failed")
-        else:
+        lost = list(self.lost.values())
+        if not lost:
             yield None, self._score(metric, scope, tuple(self.members.values()))
+        elif all(outcome.status == "not_applicable" for outcome in lost):
+            yield None, lost[0]
+        else:
+            yield None, Outcome("failed", "member_failed")
 
     def _score(self, metric: Metric, scope: Scope, members: tuple[Member, ...]) -> Outcome:
         """Run one metric; whatever it raises becomes a status."""
@@ -182,10 +192,10 @@ class _Group:
         except NotApplicable as refusal:
             return Outcome("not_applicable", refusal.reason)
         except NonFiniteError as error:
-            return Outcome("failed", str(error))
+            return Outcome("failed", reason_of(error))
         except Exception as error:
             log.exception("metric %s failed on %s", metric.name, (*names.values(), self.spec["model"], scope))
-            return Outcome("failed", _reason(error))
+            return Outcome("failed", reason_of(error))
         return Outcome("ok", values=values)
 
     def _row(self, metric: Metric, scope: Scope, seed: int | None, fields: Row) -> Row:
@@ -198,7 +208,7 @@ def _jobs(spec: Mapping[str, Any]) -> Iterator[tuple[Metric, Scope]]:
         info = registry.describe("metrics", entry["use"])
         assert isinstance(info, MetricInfo)
         metric = Metric(name, entry["use"], entry["params"], info)
-        yield from ((metric, scope) for scope in SCOPES_OF[spec["protocol"]] if scope in info.scopes)
+        yield from ((metric, scope) for scope in SCOPES_OF_PROTOCOL[spec["protocol"]] if scope in info.scopes)
 
 
 def _fields(metric: Metric, scope: Scope, outcome: Outcome) -> Iterator[Row]:
@@ -219,12 +229,3 @@ def _fields(metric: Metric, scope: Scope, outcome: Outcome) -> Iterator[Row]:
         else:
             numbers = {"value": value.value, "se": np.nan if value.se is None else value.se, "n": value.n}
             yield {**where, **numbers, "status": "ok", "reason": value.note}
-
-
-def _reason(error: Exception) -> str:
-    """Return one line for the ``reason`` column."""
-    if isinstance(error, ScidentError):
-        return " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        return "oom"
-    return f"exception: {type(error).__name__}: {' '.join(str(error).split())}"

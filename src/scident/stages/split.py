@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Shaped
 
 from scident import io, registry, rng
+from scident.contracts import OBS_COLUMNS
 from scident.errors import ConfigError, ContractError, PluginError
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,6 @@ SHARES = (("train", 72), ("val", 8), ("fit", 10), ("score", 10))
 HELDOUT_SHARES = (("heldout_fit", 50), ("heldout_score", 50))
 """Per cent of the cells of each held-out condition."""
 SEEN = ("train", "val")
-KEPT = ("perturbation", "is_control", "context", "dose", "batch")
-"""Columns of obs that training may see, where a dataset has them."""
 
 
 def run(spec: Mapping[str, Any], data: Sequence[Path], parts: Path, train: Path, digest: Path) -> None:
@@ -144,7 +143,7 @@ def _need_training(part: Shaped[np.ndarray, " cells"], spec: Mapping[str, Any]) 
 
 def _training_cells(adata: ad.AnnData, part: Shaped[np.ndarray, " cells"], replicate: int) -> ad.AnnData:
     rows = np.flatnonzero(np.isin(part, SEEN))
-    obs = adata.obs.iloc[rows][[name for name in KEPT if name in adata.obs]].copy()
+    obs = adata.obs.iloc[rows][[name for name in OBS_COLUMNS if name in adata.obs]].copy()
     obs.insert(0, "replicate", np.int64(replicate))
     obs.insert(1, "cell_id", adata.obs_names[rows].astype(str))
     obs.insert(2, "part", pd.Categorical(part[rows], categories=SEEN))

@@ -77,13 +77,15 @@ def _write(spec: Spec, out: Path, members: list[Member], fitted: list[Fitted], c
     table["status"] = ["ok" if f.model is not None else "failed" for f in fitted]
     table["reason"] = [f.reason for f in fitted]
     table["epochs"] = [f.epochs for f in fitted]
+    used = [m.params.model_dump(mode="json") | {"resolved": f.resolved} for m, f in zip(members, fitted, strict=True)]
+    table["params"] = [io.canonical(params) for params in used]
     states = {m.id: f.model.state for m, f in zip(members, fitted, strict=True) if f.model is not None}
     history = [
         {"member": m.id, "epoch": epoch, "phase": "train", "quantity": quantity, "value": value}
         for m, f in zip(members, fitted, strict=True)
         for epoch, quantity, value in f.history
     ]
-    passes = sum(m.train.n_obs * f.epochs for m, f in zip(members, fitted, strict=True))
+    passes = sum(m.train.n_obs * f.epochs_run for m, f in zip(members, fitted, strict=True))
     extra: dict[str, Any] = {"cells_per_s": passes / costs["wall_s"]} if passes else {}
     extra["n_params"] = max((sum(np.size(v) for v in s.values()) for s in states.values()), default=0)
     save_states(out / "model.pt", states)

@@ -163,3 +163,72 @@ def test_select_without_likelihood_takes_the_first_and_says_so(tmp_path):
     found = select(scores, plan).query("model == 'svae_plus'").iloc[0]
     assert (found["rule"], found["grid_point"]) == ("first (no val_nelbo)", "penalty=10")
     assert pd.isna(found["regret"])
+
+
+def test_collect_scores_of_metrics_over_seeds_alone_misses_nobody(benchmark):
+    plan, results = benchmark
+    plan["metrics"] = {name: m for name, m in plan["metrics"].items() if m["over"] == "seeds"}
+    for model in plan["models"]:
+        path = score_file(results, model)
+        table = io.read_table(path, "scores")
+        io.write_table(table[table["seed"].isna()], path, "scores")
+    scores = collect.collect_scores(plan, results)
+    assert set(scores["metric"]) == set(plan["metrics"])
+    assert set(scores["status"]) <= {"ok", "not_applicable"}
+
+
+def test_collect_scores_fills_a_lost_comparison_of_seeds(benchmark):
+    plan, results = benchmark
+    path = score_file(results, "vae")
+    table = io.read_table(path, "scores")
+    io.write_table(table[~((table["replicate"] == 1) & table["seed"].isna())], path, "scores")
+    vae = collect.collect_scores(plan, results).query("model == 'vae'")
+    assert len(vae) == len(table)
+    lost = vae[vae["reason"] == "killed"]
+    assert set(zip(lost["replicate"], lost["metric"], strict=True)) == {(1, "seed_mcc"), (1, "seed_target_jaccard")}
+
+
+def test_collect_scores_of_runs_that_owe_no_rows_is_empty(tmp_path):
+    plan = _synthetic.plan(protocol="released", replicates=1)
+    plan["metrics"] = {"probe_z_perturbation": plan["metrics"]["probe_z_perturbation"]}
+    assert collect.collect_scores(plan, tmp_path).empty
+
+
+@pytest.mark.parametrize("stale", ["hash_config", "hash_code"])
+def test_collect_fills_scores_of_another_configuration_or_code_as_outdated(benchmark, stale):
+    plan, results = benchmark
+    hashes = ("hash_config", "hash_code")
+    for run in plan["runs"]:
+        run |= {name: io.digest_of([name, run["model"]]) for name in hashes}
+    assert "outdated" not in set(collect.collect_scores(plan, results)["reason"])
+    run = next(run for run in plan["runs"] if run["model"] == "vae")
+    run[stale] = "another"
+    scores = collect.collect_scores(plan, results)
+    outdated = scores[scores["reason"] == "outdated"]
+    assert set(outdated["model"]) == {"vae"}
+    assert set(outdated["status"]) == {"failed"}
+    assert (scores["model"] == "vae").sum() == len(outdated)
+    assert "vae" not in set(collect.collect_aligned(plan, results)["model"])
+
+
+def test_costs_pass_over_files_of_other_configurations(benchmark, tmp_path_factory):
+    plan, results = benchmark
+    folder = tmp_path_factory.mktemp("benchmarks")
+    place = "sparse-shift/unseen_perturbation"
+    known = ["data/sparse-shift/r0", "data/sparse-shift/r1", f"split/{place}", f"score/{place}/vae"]
+    left_over = ["data/sparse-shift/r2", "data/old/r0", "split/sparse-shift/old", f"score/{place}/old"]
+    left_over += [f"train/{place}/vae/s2", "score/old/unseen_perturbation/vae", "report"]
+    for name in known + left_over:
+        path = folder / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("s\tmax_rss\n1.0\t2.0\n")
+    costs = collect_costs(plan, results, folder)
+    others = costs[~costs["stage"].isin(["train", "infer"])]
+    places = set(others[["stage", "dataset", "split", "model", "shard"]].itertuples(index=False, name=None))
+    split = ("sparse-shift", "unseen_perturbation")
+    assert places == {
+        *(("data", "sparse-shift", "", "", r) for r in (0, 1)),
+        ("split", *split, "", 0),
+        ("score", *split, "vae", 0),
+    }
+    assert len(costs) - len(others) == 2 * sum(run["shards"] for run in plan["runs"])

@@ -158,3 +158,12 @@ def test_compare_of_one_replicate_claims_nothing():
 def test_compare_of_failures_alone_is_empty():
     failed = {(m, r) for m in "ab" for r in range(5)}
     assert ranks.compare(units({"a": [0.8] * 5, "b": [0.1] * 5}, failed=failed), PLAN).empty
+
+
+def test_compare_counts_a_failed_seed_of_a_unit_as_the_floor():
+    frame = units({"a": [0.8] * 5, "b": [0.7] * 5, "floor": [0.4] * 5})
+    half = (frame["model"] == "b") & (frame["replicate"] == 0)
+    frame.loc[half, ["n_ok", "n_failed"]] = 1
+    found = ranks.compare(frame, PLAN).iloc[0]
+    # four gains of 0.1 and one of 0.8 - (0.7 + 0.4) / 2
+    assert (found["low"] + found["high"]) / 2 == pytest.approx((4 * 0.1 + 0.25) / 5)

@@ -83,6 +83,28 @@ def test_fit_of_one_that_fails_raises(place):
         model.fit(place.train, place.val, np.random.default_rng(0))
 
 
+def test_a_member_whose_finish_raises_fails_alone(place, monkeypatch):
+    def finish(self, train):
+        if self.params.penalty == 100:
+            raise RuntimeError("no luck")
+
+    monkeypatch.setattr(SVAEPlus, "finish", finish)
+    good, bad = SVAEPlus.fit_members(several(place, {}, {"penalty": 100.0}))
+    assert good.model is not None
+    assert (bad.model, bad.reason) == (None, "exception: RuntimeError: no luck")
+    assert bad.epochs == 2
+    assert bad.history
+
+
+def test_epochs_that_a_checkpoint_held_are_not_counted_as_run(place, tmp_path):
+    first, second = (member(place, params_of("vae"), seed, name=f"r0.g0.s{seed}", key=f"k{seed}") for seed in (0, 1))
+    (alone,) = vae.VAE.fit_members([first], tmp_path)
+    assert (alone.epochs, alone.epochs_run) == (2, 2)
+    kept, added = vae.VAE.fit_members([first, second], tmp_path)
+    assert (kept.epochs, kept.epochs_run) == (2, 0)
+    assert (added.epochs, added.epochs_run) == (2, 2)
+
+
 def test_history_follows_validation_score_its_parts_and_the_mask(place):
     (found,) = SVAEPlus.fit_members(several(place, {"epochs": 3}))
     names = {"val_nelbo", "val_reconstruction", "val_kl", "mask_density"}

@@ -1,14 +1,24 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+import scident
 from scident import contracts, io
 from scident.report import style, words
 from scident.report.view import Headline, Place, Row, Tables
 
 PLACE = Place("d", "s", "iid")
 LABELS = {"a": "Alpha", "b": "Beta", "c": "Gamma <x>"}
-PLAN = {"datasets": {"d": {"has_truth": True}}, "models": {m: {"label": label} for m, label in LABELS.items()}}
+PLAN = {
+    "datasets": {"d": {"has_truth": True}},
+    "models": {m: {"label": label} for m, label in LABELS.items()},
+    "metrics": {"mcc": {"variants": ["", "within"], "over": "member"}},
+}
+BLIND = PLAN | {"datasets": {"d": {"has_truth": False}}}
 
 
 def row(model, mean, **more):
@@ -24,13 +34,13 @@ def head(rows=None, **more):
     return Headline(place=PLACE, metric="mcc", label="MCC", rows=tuple(rows), **fields)
 
 
-def tables(verdicts, units=5):
+def tables(verdicts, units=5, variant=""):
     ranks = pd.DataFrame(
         [
             {
-                "dataset": "d", "split": "s", "scope": "iid", "metric": "mcc", "variant": "", "best": "a", "other": m,
-                "units": 0 if v.startswith("not ranked") else units, "difference": 0.1, "low": 0.0, "high": 0.2,
-                "effect": 1.0, "test": "paired t", "p": 0.01, "p_holm": 0.02, "verdict": v,
+                "dataset": "d", "split": "s", "scope": "iid", "metric": "mcc", "variant": variant, "best": "a",
+                "other": m, "units": 0 if v.startswith("not ranked") else units, "difference": 0.1, "low": 0.0,
+                "high": 0.2, "effect": 1.0, "test": "paired t", "p": 0.01, "p_holm": 0.02, "verdict": v,
             }
             for m, v in verdicts.items()
         ]
@@ -84,10 +94,26 @@ def test_answer_without_any_result_points_to_the_failures():
 
 
 def test_answer_without_truth_ranks_nothing():
-    plan = PLAN | {"datasets": {"d": {"has_truth": False}}}
+    plan = BLIND | {"metrics": {"mcc": {"variants": [""], "over": "seeds"}}}
     found = words.answer(plan, tables({"b": "separated"}, 10), head(units=10, ceiling=1.0))
     assert found.badge == "no ranking claim"
-    assert "nothing is ranked" in found.text
+    assert "whether two trainings agree. <b>MCC: Alpha" in found.text
+    assert "perfect agreement is 1.00" in found.text
+    assert "Agreement between trainings is not correctness, so nothing is ranked" in found.text
+
+
+def test_answer_without_truth_and_without_agreement_claims_neither():
+    found = words.answer(BLIND, tables({"b": "separated"}, 10), head(units=10, ceiling=np.nan))
+    assert found.badge == "no ranking claim"
+    assert "MCC says neither that nor whether two trainings agree. <b>MCC: Alpha" in found.text
+    assert "perfect agreement" not in found.text
+    assert "nan" not in found.text
+
+
+def test_answer_reads_the_ranks_of_the_headlines_own_variant():
+    both = [tables({"b": "separated"}, 10).ranks, tables({"b": "not separable"}, 10, "within").ranks]
+    found = words.answer(PLAN, replace(tables({}), ranks=pd.concat(both)), head(units=10))
+    assert found.badge == "best"
 
 
 def test_fully_separated_passes_over_the_unranked():
@@ -114,3 +140,20 @@ def test_explain_puts_reasons_into_words():
     assert style.explain("no_truth") == "the dataset comes without true latents"
     assert style.explain("exception: ValueError: no") == "the code raised an error"
     assert style.explain("something_new") == "something_new"
+
+
+def raised():
+    """Every reason that the code names: of a refusal, of a failed row, or before the colon of an exception's text."""
+    sources = [p for p in Path(scident.__file__).parent.rglob("*.py") if p.name != "style.py"]
+    return {found for path in sources for found in re.findall(r"""["']([a-z_]+)(?:["']|: )""", path.read_text())}
+
+
+def test_every_refusal_is_explained():
+    sources = Path(scident.__file__).parent.rglob("*.py")
+    refusals = {found for path in sources for found in re.findall(r"""NotApplicable\("(\w+)"\)""", path.read_text())}
+    refusals |= {"killed", "oom", "outdated", "no_output", "member_failed", "nonfinite_loss", "variant_missing"}
+    assert [reason for reason in sorted(refusals) if style.explain(reason) == reason] == []
+
+
+def test_no_reason_is_explained_that_nobody_gives():
+    assert set(style.REASONS) - raised() == set()

@@ -4,7 +4,7 @@ import pytest
 import _synthetic
 from scident import io
 from scident.aggregate.units import SELECTED
-from scident.stages import aggregate
+from scident.stages import aggregate, report
 
 TABLES = ("scores", "summary", "ranks", "selected", "costs", "aligned", "curves")
 
@@ -63,3 +63,22 @@ def test_aggregate_twice_gives_the_same_tables(tmp_path, tables):
     again = aggregated(tmp_path)
     for name in TABLES:
         pd.testing.assert_frame_equal(again[name], tables[name])
+
+
+def test_aggregate_of_a_benchmark_that_owes_no_rows_writes_empty_tables(tmp_path):
+    plan = _synthetic.plan(replicates=2, protocol="released")
+    plan["metrics"] = {"probe_z_perturbation": plan["metrics"]["probe_z_perturbation"]}
+    aggregate.run(plan, tmp_path, tmp_path / "aggregate")
+    for name in ("scores", "summary", "ranks"):
+        assert io.read_table(tmp_path / "aggregate" / f"{name}.parquet", name).empty
+    report.run(plan, tmp_path / "aggregate", tmp_path / "report")
+    assert "No metric applies" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_aggregate_finds_the_workflows_benchmarks_beside_the_results(tmp_path):
+    path = tmp_path / "benchmarks/data/sparse-shift/r0.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("s\tmax_rss\n1.0\t2.0\n")
+    aggregate.run(_synthetic.plan(replicates=1), tmp_path / "results", tmp_path / "results/aggregate")
+    costs = io.read_table(tmp_path / "results/aggregate/costs.parquet", "costs")
+    assert costs.loc[costs["stage"] == "data", "wall_s"].tolist() == [1.0]

@@ -29,9 +29,16 @@ def test_run_summarises_a_sound_file(path):
         "genes per cell      4 – 4 – 4",
         "zeros               66.7 % of all values",
         "truth               unknown: stability and probes only",
-        f"run it              snakemake --configfile config/local.yaml --config path={path}",
+        f"run it              snakemake --cores 2 --configfile config/local.yaml --config path={path} "
+        "(first set context of datasets.local in that file)",
         f"in a configuration  datasets: {{mine: {{use: h5ad, path: {path}, context: line}}}}",
     ]
+
+
+def test_run_gives_the_bare_command_where_every_key_takes_its_default(path):
+    cells().write_h5ad(path)
+    command = f"run it              snakemake --cores 2 --configfile config/local.yaml --config path={path}"
+    assert command in check.run(path).summary
 
 
 def test_run_notes_no_controls_and_names_a_likely_one(path):

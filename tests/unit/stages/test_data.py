@@ -43,6 +43,16 @@ def test_run_parts_data_and_truth(tmp_path):
     assert truth.uns["world"]["simulator"] == "sparse_shift"
 
 
+def test_separate_hides_columns_that_no_contract_names():
+    adata = cells()
+    adata.obs = adata.obs.assign(is_control=False, context="all", batch="b", guide="truth", dose=1.0)
+    adata.var["factor"] = 1
+    observed, _ = data.separate(adata)
+    assert list(observed.obs) == ["perturbation", "is_control", "context", "dose", "batch"]
+    assert list(observed.var) == []
+    assert observed.var_names.equals(adata.var_names)
+
+
 def test_run_writes_the_same_bytes_twice(tmp_path):
     made(tmp_path / "a")
     made(tmp_path / "b")

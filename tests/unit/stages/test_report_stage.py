@@ -1,10 +1,14 @@
 import re
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
 import _synthetic
-from scident.report import style
+from scident import io
+from scident.aggregate import collect
+from scident.report import cards, figures, render, style
+from scident.report.view import Tables
 from scident.stages import aggregate, report
 
 CASES = {
@@ -175,3 +179,72 @@ def test_figures_keep_text_as_text_and_carry_no_date(folders):
     assert ">sVAE+</text>" in svg
     assert "<metadata" not in svg
     assert style.ROLE_COLOURS["method"] in svg
+
+
+def test_target_matrices_show_the_selected_grid_point(tmp_path):
+    plan = _synthetic.plan(grid=True, replicates=2)
+    _synthetic.tree(tmp_path, plan, fail="none")
+    aligned = collect.collect_aligned(plan, tmp_path)
+    aligned = aligned[aligned["model"] == "svae_plus"]
+    chosen = {0: "penalty=100", 1: "penalty=10"}
+    selected = pd.DataFrame({"model": "svae_plus", "replicate": list(chosen), "grid_point": list(chosen.values())})
+    drawn = figures.target_matrices(aligned, selected, plan, "t")[-1]
+    for point, same in (("penalty=100", True), ("penalty=10", False)):
+        alone = figures.target_matrices(aligned[aligned["grid_point"] == point], selected.assign(grid_point=point),
+                                        plan, "t")[-1]  # fmt: skip
+        assert (drawn == alone) is same
+
+
+def test_report_says_what_the_models_are_and_repeats_their_notes(folders):
+    page = (folders["truth"] / "index.html").read_text()
+    text = words(page)
+    assert "What the models are" in text
+    assert "sVAE+ penalty fixed, tuned elsewhere method component what sVAE+ assumes negative binomial" in text
+    assert page.count("<b>sVAE+</b>: penalty fixed, tuned elsewhere") == 2
+    assert "<b>VAE</b>: " not in page
+
+
+def test_report_without_declared_models_has_no_cards(tmp_path):
+    plan = _synthetic.plan(replicates=1)
+    for model in plan["models"].values():
+        del model["assumes"]
+    assert cards.model_table(plan) is None
+
+
+def test_report_shows_both_spreads_of_the_headline(folders):
+    page = (folders["truth"] / "index.html").read_text()
+    summary = pd.read_csv(folders["truth"] / "tables" / "summary.csv")
+    row = summary.query("model == 'pca' and metric == 'mcc_pearson' and scope == 'iid'").iloc[0]
+    cells = words(page.split('<div id="spread-')[1].split("</table>")[0])
+    assert f"PCA {row['sd_units']:.3f} {row['sd_seeds']:.3f}" in cells
+
+
+def test_report_of_one_split_says_what_it_is_conditional_on(folders):
+    assert "conditional on this split" in words((folders["truth"] / "index.html").read_text())
+    plan = _synthetic.plan(replicates=1)
+    plan["splits"]["other"] = plan["splits"]["unseen_perturbation"]
+    plan["runs"] += [run | {"split": "other"} for run in plan["runs"]]
+    empty = Tables(**{name: io.empty_table(name) for name in Tables.__dataclass_fields__})
+    assert "conditional on this split" not in render.report(plan, empty).html
+
+
+def test_report_prints_the_share_of_empty_target_sets(folders):
+    assert "mask 12% empty" in words((folders["blind"] / "index.html").read_text())
+
+
+def test_report_names_command_and_versions_of_the_plan(folders):
+    assert "Made by snakemake --cores 3 <there> with scident 0.1.0, numpy 2.4.6." in words(
+        (folders["truth"] / "index.html").read_text()
+    )
+
+
+def test_report_without_truth_and_seed_scores_claims_no_agreement(tmp_path):
+    plan = _synthetic.plan(truth=False, replicates=2)
+    plan["metrics"] = {name: m for name, m in plan["metrics"].items() if m["over"] == "member"}
+    _synthetic.tree(tmp_path, plan, fail="none")
+    aggregate.run(plan, tmp_path, tmp_path / "aggregate")
+    report.run(plan, tmp_path / "aggregate", tmp_path / "report")
+    text = words((tmp_path / "report" / "index.html").read_text())
+    assert "Negative ELBO says neither that nor whether two trainings agree" in text
+    assert "How do the models compare?" in text
+    assert "perfect agreement" not in text

@@ -1,4 +1,5 @@
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,27 @@ def test_kept_members_are_reused_until_something_they_depend_on_changes(root, mo
     assert (not trained) == reused
 
 
+def test_cells_per_second_count_what_this_job_trained(root, monkeypatch):
+    @contextmanager
+    def one_second():
+        yield {"wall_s": 1.0}
+
+    monkeypatch.setattr(train, "measured", one_second)
+    run = job(root, "vae", grid={"default": SMALL})
+    members = run.spec["members"]
+    run.spec["members"] = members[:2]
+    run.train(checkpoints=root / "kept")
+    first = run.status("train")["costs"]["cells_per_s"]
+    run.spec["members"] = members[:3]
+    run.train(checkpoints=root / "kept")
+    cells = io.read_data(root / "train.h5ad").obs
+    passes = [2 * ((cells["replicate"] == r) & (cells["part"] == "train")).sum() for r, _, _ in members[:3]]
+    assert first == passes[0] + passes[1]
+    assert run.status("train")["costs"]["cells_per_s"] == passes[2]
+    run.train(checkpoints=root / "kept")
+    assert "cells_per_s" not in run.status("train")["costs"]
+
+
 def test_a_model_that_raises_fails_member_by_member(root):
     path = plugin(root, "toy_raises", fit='if rng.random() < 2: raise RuntimeError("no luck")')
     run = job(root, "toy_raises", plugins=[path])
@@ -152,3 +174,13 @@ def test_training_sees_neither_truth_nor_other_cells(root):
     )
     run = job(root, "toy_looks", plugins=[plugin(root, "toy_looks", fit=look)])
     assert set(run.train()["status"]) == {"ok"}
+
+
+def test_members_record_the_penalty_that_was_used(root):
+    work = job(root, "svae_plus", grid={"default": {"epochs": 1, "width": 8, "penalty_per_cell": 0.5}})
+    work.train()
+    cells = io.read_data(root / "train.h5ad")
+    used = json.loads(io.read_table(work.trained / "members.parquet", "members")["params"].iloc[0])
+    own = cells.obs[(cells.obs["replicate"] == 0) & (cells.obs["part"] == "train")]
+    assert used["resolved"]["penalty"] == pytest.approx(0.5 * len(own) / own["perturbation"].nunique())
+    assert used["learning_rate"] == 1e-3  # defaults are recorded too
