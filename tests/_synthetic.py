@@ -111,7 +111,6 @@ def plan(*, truth=True, replicates=5, seeds=2, protocol="heldout", grid=False, s
     return {
         "config": {"replicates": replicates, "seeds": seeds, "datasets": {name: {"use": "sparse_shift"}}},
         "versions": {"scident": "0.1.0", "numpy": "2.4.6"},
-        "command": "snakemake --cores 3 <there>",
         "datasets": {name: {"label": label, "source": "Lopez et al. (2023), arXiv 2211.03553", "has_truth": truth}},
         "splits": {split: {"label": "Unseen perturbations", "protocol": protocol}},
         "models": models,

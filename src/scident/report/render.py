@@ -130,7 +130,6 @@ def _provenance(plan: Plan, scores: pd.DataFrame) -> dict[str, Any]:
     labels = dict(zip(columns.columns, ("Model", "Dataset", "Split", *headings[3:]), strict=True))
     return {
         "versions": plan["versions"],
-        "command": plan.get("command", "snakemake"),
         "config": yaml.safe_dump(dict(plan["config"]), sort_keys=False, allow_unicode=True, width=100),
         "hashes": tables.to_html(columns, "hashes", labels) if len(columns) else None,
         "datasets": [(d["label"], d["source"]) for d in plan["datasets"].values()],

@@ -232,10 +232,8 @@ def test_report_prints_the_share_of_empty_target_sets(folders):
     assert "mask 12% empty" in words((folders["blind"] / "index.html").read_text())
 
 
-def test_report_names_command_and_versions_of_the_plan(folders):
-    assert "Made by snakemake --cores 3 <there> with scident 0.1.0, numpy 2.4.6." in words(
-        (folders["truth"] / "index.html").read_text()
-    )
+def test_report_names_the_versions_of_the_plan(folders):
+    assert "with scident 0.1.0, numpy 2.4.6." in words((folders["truth"] / "index.html").read_text())
 
 
 def test_report_without_truth_and_seed_scores_claims_no_agreement(tmp_path):
