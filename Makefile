@@ -19,9 +19,7 @@ smoke: .venv/ready ## The benchmark in miniature, in a folder of its own
 	@snakemake --cores $(CORES) --configfile $(CURDIR)/config/smoke.yaml --directory results/smoke
 
 test: .venv/ready ## All tests, with coverage
-	@rm -f .coverage .coverage.*
-	@coverage run -m pytest -n 2 --dist worksteal
-	@coverage combine -q && coverage report
+	@pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
 
 test-fast: .venv/ready ## Tests that take seconds
 	@pytest -n 2 -m "not slow" tests/unit tests/contract tests/property tests/repo
