@@ -64,7 +64,7 @@ def test_gather_takes_rows_of_each_member_from_all_worlds():
     from scipy import sparse
 
     counts = [np.arange(6, dtype=np.float32).reshape(3, 2) + 1, np.arange(4, dtype=np.float32).reshape(2, 2) + 10]
-    data = Cells([counts[0], sparse.csr_matrix(counts[1])], [[0, 1, 2], [1, 0]], CPU, torch.float64)
+    data = Cells([counts[0], sparse.csr_matrix(counts[1])], [np.array([0, 1, 2]), np.array([1, 0])], CPU, torch.float64)
     assert data.offsets.tolist() == [0, 3, 5]
     batch = data.gather(torch.tensor([[0, 2], [4, 3]]))
     assert batch.counts.tolist() == [[[1, 5], [2, 6]], [[12, 10], [13, 11]]]

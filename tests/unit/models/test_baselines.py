@@ -175,7 +175,7 @@ def test_a_model_that_declares_a_likelihood_must_implement_it(place):
             return np.zeros((cells.n_obs, 1))
 
     with pytest.raises(ScidentError, match="does not implement"):
-        Careless(None, 1).likelihood(place.cells, np.random.default_rng(0))
+        Careless(pca.Params(), 1).likelihood(place.cells, np.random.default_rng(0))
 
 
 def test_unseen_labels_keep_their_codes():
