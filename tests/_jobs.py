@@ -93,7 +93,7 @@ def job(root, use, *, grid=None, seeds=(0, 1), fitted_seeds=None, plugins=(), na
     fitted = seeds if fitted_seeds is None else fitted_seeds
     members = [[r, g, s] for r in (0, 1) for g in range(len(grid)) for s in fitted]
     spec = {"dataset": "toy", "split": "unseen", "model": name or use, "use": use, "grid": grid, "n_latents": 3}
-    spec |= {"members": members, "seeds": list(seeds), "shard": 0, "plugins": [str(p) for p in plugins]}
+    spec |= {"members": members, "seeds": list(seeds), "plugins": [str(p) for p in plugins]}
     return Job(root, spec | {"hash_code": "0" * 16})
 
 

@@ -13,12 +13,12 @@ EVERY_S = 15.0
 """Seconds between two plain progress lines."""
 
 
-def set_up(verbose: bool = False) -> None:
+def set_up() -> None:
     """Send events to stderr, once per process."""
     root = logging.getLogger("scident")
     if not root.handlers:
         root.addHandler(_handler())
-        root.setLevel(logging.DEBUG if verbose else logging.INFO)
+        root.setLevel(logging.INFO)
 
 
 def _handler() -> logging.Handler:

@@ -33,9 +33,9 @@ def test_set_up_adds_one_handler_however_often_it_is_called(root):
 def test_plain_lines_elsewhere(root, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(log.sys, "stderr", stream)
-    log.set_up(verbose=True)
-    logging.getLogger("scident.somewhere").debug("fitted pca")
-    assert stream.getvalue().endswith("DEBUG fitted pca\n")
+    log.set_up()
+    logging.getLogger("scident.somewhere").info("fitted pca")
+    assert stream.getvalue().endswith("INFO fitted pca\n")
 
 
 def test_rich_lines_on_a_terminal(root, monkeypatch):

@@ -31,7 +31,7 @@ NONE = "none"
 def t_interval(values: Float[np.ndarray, " units"]) -> tuple[float, float]:
     r"""Student t interval of the mean of independent units, at `LEVEL`.
 
-    .. math:: \bar v \pm t_{n-1,\,(1+level)/2} \; s / \sqrt n
+    .. math:: \bar v \pm t_{n-1,\,0.975} \; s / \sqrt n
 
     Parameters
     ----------

@@ -1,28 +1,12 @@
 import numpy as np
 import pytest
 
-from _jobs import job, make_data, plugin
+from _jobs import job, plugin
 from scident import io
 from scident.stages import infer
 
 SMALL = {"epochs": 2, "width": 8}
 MEMBER_FILES = {"latents.npz", "targets.parquet", "likelihood.parquet"}
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    root = tmp_path_factory.mktemp("world")
-    make_data(root)
-    return root
-
-
-@pytest.fixture
-def root(files, tmp_path, plugins):
-    """A folder of its own that sees the world's files; plug-ins are forgotten afterwards."""
-    del plugins
-    for path in files.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    return tmp_path
 
 
 def run(run, truth=False):

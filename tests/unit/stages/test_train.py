@@ -5,28 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from _jobs import job, make_data, plugin
+from _jobs import job, plugin
 from scident import io
 from scident.stages import train
 from scident.stages._members import load_states
 
 SMALL = {"epochs": 2, "width": 8}
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    root = tmp_path_factory.mktemp("world")
-    make_data(root)
-    return root
-
-
-@pytest.fixture
-def root(files, tmp_path, plugins):
-    """A folder of its own that sees the world's files; plug-ins are forgotten afterwards."""
-    del plugins
-    for path in files.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    return tmp_path
 
 
 def test_train_writes_what_it_declares(root):
