@@ -14,6 +14,7 @@ from scident.errors import NotApplicable
 from scident.info import ModelInfo
 from scident.models.base import Model
 from scident.params import PluginParams
+from scident.types import Likelihood
 
 info = ModelInfo(label="Toy", source="this test", role={role!r}, gives={gives!r}, stochastic={stochastic})
 
@@ -35,9 +36,10 @@ class Toy(Model):
         {embed}
         return np.log1p(cells.X[:, : self.n_latents].astype(float)) * self.state["size"]
 
-    def likelihood(self, cells, rng):
+    def likelihood(self, cells, rng, samples=0):
         """The codes of the labels, for tests of what a model is shown."""
-        return cells.obs["perturbation"].cat.codes.to_numpy(dtype=float)
+        codes = cells.obs["perturbation"].cat.codes.to_numpy(dtype=float)
+        return Likelihood(codes, codes + samples if samples else None)
 '''
 
 
@@ -94,6 +96,7 @@ def job(root, use, *, grid=None, seeds=(0, 1), fitted_seeds=None, plugins=(), na
     members = [[r, g, s] for r in (0, 1) for g in range(len(grid)) for s in fitted]
     spec = {"dataset": "toy", "split": "unseen", "model": name or use, "use": use, "grid": grid, "n_latents": 3}
     spec |= {"members": members, "seeds": list(seeds), "plugins": [str(p) for p in plugins]}
+    spec |= {"published": False, "selection": "val_nelbo", "iwelbo_samples": 0}
     return Job(root, spec | {"hash_code": "0" * 16})
 
 

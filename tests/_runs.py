@@ -14,7 +14,7 @@ from scident import io, registry
 METRICS = (
     *("mcc_pearson", "mcc_spearman", "mcc_within", "r2_linear"),
     *("target_auprc", "target_f1", "target_precision", "target_recall"),
-    *("nelbo", "seed_mcc", "seed_target_jaccard", "probe_z_perturbation"),
+    *("nelbo", "iwelbo", "seed_mcc", "seed_target_jaccard", "probe_z_perturbation"),
 )
 PARTS = {"heldout": ("train", "train", "val", "fit", "fit", "score", "score"), "released": ("train",) * 6 + ("val",)}
 
@@ -89,6 +89,7 @@ def _spec(protocol):
         "plugins": [],
         "stochastic": True,
         "label_conditioned": True,
+        "adapts": True,
         "hash_config": "0123456789abcdef",
         "hash_code": "fedcba9876543210",
     }
@@ -100,8 +101,11 @@ def write_member(folder, obs, z, truth):
     latent = np.tile(np.arange(truth.shape[1]), len(perts))
     said = {"perturbation": np.repeat(perts, truth.shape[1]), "latent": latent, "score": truth.ravel() * 0.9}
     io.write_table(pd.DataFrame({**said, "on": truth.ravel(), "source": "mask"}), folder / "targets.parquet", "targets")
-    nelbo = pd.DataFrame({"cell_id": obs.index, "nelbo": np.linspace(100, 110, len(obs))})
-    io.write_table(nelbo, folder / "likelihood.parquet", "likelihood")
+    cost = np.linspace(100, 110, len(obs))
+    usual = pd.DataFrame({"cell_id": obs.index, "protocol": "", "nelbo": cost, "iwelbo": 1 - cost})
+    before = usual.assign(protocol="zero_shot", nelbo=cost + 5, iwelbo=-4 - cost)
+    after = usual.assign(protocol="finetuned_half", nelbo=cost + 2, iwelbo=-1 - cost)
+    io.write_table(pd.concat([usual, before, after]), folder / "likelihood.parquet", "likelihood")
 
 
 def write_status(run, *, failed=None, job=None):
@@ -119,6 +123,8 @@ def write_status(run, *, failed=None, job=None):
             "status": ["failed" if name in failed else "ok" for name, _, _ in rows],
             "reason": [failed.get(name, "") for name, _, _ in rows],
             "epochs": 1,
+            "role": "member",
+            "retrained": "ok",
         }
     )
     io.write_table(io.empty_table("members") if job else table, run.infer[0] / "members.parquet", "members")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from scident.metrics.base import Inputs, Member
-from scident.types import Targets
+from scident.types import Likelihood, Targets
 
 
 def labels(n_cells, n_perts, *, control=False):
@@ -21,11 +21,16 @@ def labels(n_cells, n_perts, *, control=False):
     return frame, names, code
 
 
-def member(z, *, seed=0, targets=None, nelbo=None, label_conditioned=False):
-    return Member(0, "default", seed, z, targets, nelbo, label_conditioned)
+def member(z, *, seed=0, targets=None, nelbo=None, label_conditioned=False, adapts=False, **protocols):
+    """`nelbo` is what the trained model gives, `protocols` what it gives of held-out cells; IWELBO = 1 - nELBO."""
+    costs = {"": nelbo, **protocols}
+    bounds = {name: Likelihood(cost, 1.0 - cost) for name, cost in costs.items() if cost is not None}
+    return Member(0, "default", seed, z, targets, bounds, label_conditioned, adapts)
 
 
-def world(z_true, *members, scope="iid", n_perts=10, heldout=0, truth=None, seeds=None, control=False):
+def world(
+    z_true, *members, scope="iid", n_perts=10, heldout=0, truth=None, seeds=None, control=False, protocol="heldout"
+):
     """Inputs whose first half is `fit`, second half is scored; `heldout` last perturbations have no training cells."""
     n_cells = len(members[0].z)
     obs, names, code = labels(n_cells, n_perts, control=control)
@@ -51,6 +56,7 @@ def world(z_true, *members, scope="iid", n_perts=10, heldout=0, truth=None, seed
         z_true=z_true,
         targets_true=truth,
         seeds=tuple(range(len(members))) if seeds is None else seeds,
+        protocol=protocol,
     )
 
 

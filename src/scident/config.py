@@ -80,6 +80,9 @@ class Config(_Strict):
     members_per_job: int | None = Field(
         None, ge=1, description="Most members trained in one job; null: all. Results depend on it only by rounding."
     )
+    selection: Literal["val_nelbo", "stability", "heldout_validation", "stability+heldout_validation"] = Field(
+        "stability", description="Rule that chooses a grid point where a model has a grid; it sees no truth."
+    )
     attempts: int = Field(2, ge=1, description="How often a killed job is tried; the profile's retries plus 1.")
     scale: str | None = Field(None, description="Name of an entry of `scales` to apply.")
     scales: dict[str, dict[str, Any]] = Field(

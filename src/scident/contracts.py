@@ -14,6 +14,8 @@ PARTS = ("train", "val", "fit", "score", "heldout_fit", "heldout_score")
 LONGEST = 300
 """Characters of a table's fault that reach the message."""
 
+MEMBER_ROLES = r"^(member|heldout_validation)$"
+RETRAINED = r"^(no|ok|failed:.*)$"
 STATUSES = r"^(ok|not_applicable|failed)$"
 HASHES = ("hash_data", "hash_split", "hash_config", "hash_code")
 
@@ -47,6 +49,8 @@ TABLES: dict[str, pa.DataFrameSchema] = {
         status=_text(matches=STATUSES),
         reason=_text(),
         epochs=pa.Column("int64"),
+        role=_text(matches=MEMBER_ROLES),
+        retrained=_text(matches=RETRAINED),
     ),
     "history": _table(
         member=_text(), epoch=pa.Column("int64"), phase=_text(), quantity=_text(), value=_number(nullable=True)
@@ -54,7 +58,9 @@ TABLES: dict[str, pa.DataFrameSchema] = {
     "targets": _table(
         perturbation=_text(), latent=pa.Column("int64"), score=_number(), on=pa.Column(bool), source=_text()
     ),
-    "likelihood": _table(cell_id=_text(), nelbo=_number(nullable=True)),
+    "likelihood": _table(
+        cell_id=_text(), protocol=_text(), nelbo=_number(nullable=True), iwelbo=_number(nullable=True)
+    ),
     "scores": _table(
         dataset=_text(),
         replicate=pa.Column("int64"),
@@ -143,6 +149,32 @@ TABLES: dict[str, pa.DataFrameSchema] = {
         grid_point=_text(),
         score=_number(nullable=True),
         regret=_number(nullable=True),
+        default=pa.Column(bool),
+        n_points=pa.Column("int64"),
+    ),
+    "grid": _table(
+        dataset=_text(),
+        split=_text(),
+        model=_text(),
+        replicate=pa.Column("int64"),
+        grid_point=_text(),
+        criterion=_text(),
+        value=_number(),
+    ),
+    "differences": _table(
+        dataset=_text(),
+        split=_text(),
+        scope=_text(),
+        metric=_text(),
+        model=_text(),
+        variant=_text(),
+        reference=_text(),
+        reference_variant=_text(),
+        perturbation=_text(nullable=True),
+        units=pa.Column("int64"),
+        difference=_number(),
+        low=_number(nullable=True),
+        high=_number(nullable=True),
     ),
     "costs": _table(
         stage=_text(),

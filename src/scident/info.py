@@ -52,6 +52,8 @@ class ModelInfo(Info):
     """True: seconds per member, so the job is never cut into shards."""
     label_conditioned: bool = False
     """True: the likelihood depends on the perturbation label, so it is undefined for a label never trained on."""
+    adapts: bool = False
+    """True: what it lacks for a perturbation never trained on can be fitted to some of its cells (`Model.adapt`)."""
     identifiability: str = "none"
     """Indeterminacy the model claims to leave: component, affine, block or none."""
     assumes: str = "nothing"
@@ -91,4 +93,14 @@ class MetricInfo(Info):
 
     def variants_on(self, scope: Scope) -> tuple[str, ...]:
         """Return the variants that have a row on this scope."""
-        return tuple(name for name in self.variants if name != "released" or scope == "insample")
+        protocols = [name for name in self.variants if name in HELDOUT_PROTOCOLS]
+        if scope == "ood" and protocols:
+            return tuple(protocols)
+        left = [name for name in self.variants if name not in protocols]
+        return tuple(name for name in left if name != "released" or scope == "insample")
+
+
+HELDOUT_PROTOCOLS = ("zero_shot", "finetuned_half", "finetuned_insample")
+"""How a likelihood of held-out perturbations came about (metrics.md §2e): nothing fitted to them; fitted on half of
+their cells and scored on the rest; fitted on the scored cells, as published. Variants of these names exist on scope ood
+alone."""

@@ -52,8 +52,11 @@ class Run:
 
     @property
     def shards(self) -> list[list[tuple[int, str, int]]]:
-        """The members cut into jobs."""
+        """The members cut into jobs; where a grid point is to be chosen, a replicate's members stay together."""
         size = len(self.members) if self.model.info.light else (self.model.members_per_job or len(self.members))
+        if len(self.model.grid) > 1:
+            together = len(self.members) // len(self.replicates)
+            size = max(size // together, 1) * together
         return [self.members[i : i + size] for i in range(0, len(self.members), size)]
 
 
@@ -143,7 +146,15 @@ class Plan:
             "seeds": list(run.seeds),
             "plugins": self._plugins(run.model.use, *world),
             "hash_code": registry.code_digest("models", run.model.use, stage),
+            "published": self.config.splits[split].protocol == "released",
+            **({"selection": self.config.selection} if stage == "train" else {"iwelbo_samples": self.iwelbo_samples}),
         }
+
+    @cached_property
+    def iwelbo_samples(self) -> int:
+        """Return from how many samples importance-weighted bounds are computed; 0: no metric asks for one."""
+        asked = [entry["params"] for entry in self._metrics.values() if entry["use"] == "iwelbo"]
+        return max((registry.load("metrics", "iwelbo").Params(**params).samples for params in asked), default=0)
 
     def n_latents(self, dataset: str) -> int:
         """Return the number of latents of a dataset."""
@@ -155,6 +166,7 @@ class Plan:
         model_code = registry.code_digest("models", run.model.use, "infer")
         cut = self.split_spec(dataset, split)
         fitted = [self.data_spec(dataset), cut["use"], cut["protocol"], cut["params"], run.model.grid]
+        fitted += [self.config.selection] if len(run.model.grid) > 1 else []
         return {
             "dataset": dataset,
             "split": split,
@@ -168,6 +180,7 @@ class Plan:
             "plugins": self._plugins(*(metric["use"] for metric in self._metrics.values())),
             "stochastic": run.model.info.stochastic,
             "label_conditioned": run.model.info.label_conditioned,
+            "adapts": run.model.info.adapts,
             "hash_config": digest_of([fitted, run.model.n_latents or self.n_latents(dataset), self._metrics]),
             "hash_code": digest_of([model_code, self._metrics]),
         }

@@ -130,7 +130,7 @@ def _digest(start: list[Path]) -> str:
     return content.hexdigest()[:16]
 
 
-NUMERIC = (*INFO_CLASSES, "engine", "aggregate", "report", "stages", "rng")
+NUMERIC = (*INFO_CLASSES, "engine", "aggregate", "report", "stages", "rng", "selection")
 
 
 def _reachable(start: list[Path]) -> set[Path]:

@@ -37,3 +37,13 @@ class Targets:
     """The model's own yes or no."""
     source: str
     """mask, shift or truth; derived if a metric computed them from the latents."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How well a model explains the counts of some cells, natural logarithms."""
+
+    nelbo: Float[np.ndarray, " cells"]
+    """Negative evidence lower bound, nats per cell, lower is better."""
+    iwelbo: Float[np.ndarray, " cells"] | None = None
+    """Importance-weighted bound on the log-likelihood, nats per cell, higher is better; None: not asked for."""

@@ -38,7 +38,7 @@ def inputs_of(name, *, cells=600, scope="iid", truth=True, likelihood=True, held
         for seed in range(2 if registry.describe("metrics", name).over == "seeds" else 1)
     ]
     if not likelihood:
-        members = [replace(m, nelbo=None) for m in members]
+        members = [replace(m, likelihood={}) for m in members]
     known = {"truth": targets} if truth else {}
     return world(z if truth else None, *members, scope=scope, n_perts=10, heldout=heldout, **known)
 

@@ -111,8 +111,9 @@ def test_save_and_load_lose_nothing(use, tmp_path):
     if "targets" in info_of(use).gives:
         np.testing.assert_array_equal(again.targets().score, model.targets().score)
     if "likelihood" in info_of(use).gives:
-        one, two = (m.likelihood(place().cells, np.random.default_rng(0)) for m in (model, again))
-        np.testing.assert_array_equal(one, two)
+        one, two = (m.likelihood(place().cells, np.random.default_rng(0), 2) for m in (model, again))
+        np.testing.assert_array_equal(one.nelbo, two.nelbo)
+        np.testing.assert_array_equal(one.iwelbo, two.iwelbo)
 
 
 def test_the_same_seed_gives_the_same_model(use):
@@ -142,10 +143,12 @@ def test_targets_have_a_row_per_perturbation_and_a_column_per_latent(use):
     assert targets.source in {"mask", "shift", "truth"}
 
 
-def test_likelihood_is_finite_for_every_cell_and_drawn_from_its_argument(use):
+@pytest.mark.parametrize("bound", ["nelbo", "iwelbo"])
+def test_likelihood_is_finite_for_every_cell_and_drawn_from_its_argument(use, bound):
     if "likelihood" not in info_of(use).gives:
         return
-    one, two, other = (model_of(use).likelihood(place().cells, np.random.default_rng(s)) for s in (0, 0, 1))
+    found = [model_of(use).likelihood(place().cells, np.random.default_rng(s), 5) for s in (0, 0, 1)]
+    one, two, other = (getattr(f, bound) for f in found)
     assert one.shape == (place().cells.n_obs,)
     assert np.isfinite(one).all()
     np.testing.assert_array_equal(one, two)
@@ -154,7 +157,40 @@ def test_likelihood_is_finite_for_every_cell_and_drawn_from_its_argument(use):
     # two unbiased draws of one bound differ by chance alone: five standard errors in the mean of all cells
     assert abs(difference.mean()) < 5 * difference.std() / np.sqrt(len(difference))
     # and a draw of 3 latents moves the bound of a cell by a small part of it
-    assert np.abs(difference).mean() < 0.1 * one.mean()
+    assert np.abs(difference).mean() < 0.1 * np.abs(one).mean()
+
+
+def test_more_samples_tighten_the_bound_and_none_are_drawn_unasked(use):
+    if "likelihood" not in info_of(use).gives:
+        return
+    model, rng = model_of(use), np.random.default_rng(0)
+    assert model.likelihood(place().cells, rng).iwelbo is None
+    found = model.likelihood(place().cells, rng, 20)
+    gain = found.iwelbo + found.nelbo
+    assert gain.mean() > -4 * gain.std() / np.sqrt(len(gain))
+
+
+def test_a_model_that_adapts_fits_the_perturbations_it_is_given_and_stays_itself(use, tmp_path):
+    if not info_of(use).adapts:
+        assert model_of(use).prepared() is model_of(use)
+        return
+    kind, one = model_class(use), member(place(), params_of(use))
+    fitted_once = kind.fit_members([one])
+    (found,) = kind.retrain_members([one], fitted_once, published=False)
+    model = found.model
+    cells = io.subset(place().cells, (place().cells.obs["perturbation"].cat.codes == PERTURBATIONS - 1).to_numpy())
+    np.testing.assert_array_equal(model.embed(cells), fitted_once[0].model.embed(cells))
+    save_states(tmp_path / "model.pt", {"r0.g0.s0": model.state})
+    again = kind(model.params, model.n_latents)
+    again.state = load_states(tmp_path / "model.pt")["r0.g0.s0"]
+    before = again.prepared().likelihood(cells, np.random.default_rng(0)).nelbo
+    for published in (False, True):
+        one, two = (m.prepared().adapt(cells, np.random.default_rng(1), published) for m in (model, again))
+        bounds = [m.likelihood(cells, np.random.default_rng(0)).nelbo for m in (one, two)]
+        np.testing.assert_array_equal(*bounds)
+        assert np.isfinite(bounds[0]).all()
+        assert not np.array_equal(bounds[0], before)
+    np.testing.assert_array_equal(again.prepared().likelihood(cells, np.random.default_rng(0)).nelbo, before)
 
 
 def test_fit_and_embed_draw_nothing_from_global_generators(use):

@@ -50,7 +50,7 @@ def transform(member, change, rng):
     return replace(member, z=z, targets=moved)
 
 
-def inputs_of(seed, over, *, with_targets):
+def inputs_of(seed, over, *, with_targets, heldout=0):
     rng = np.random.default_rng(seed)
     truth = sparse_targets(N_PERTS, N_FACTORS, rng)
     label = np.arange(CELLS) % N_PERTS
@@ -59,9 +59,11 @@ def inputs_of(seed, over, *, with_targets):
     for number in range(2 if over == "seeds" else 1):
         seen = z @ (np.eye(N_FACTORS) + 0.2 * rng.standard_normal((N_FACTORS, N_FACTORS)))
         said = masks(np.clip(truth + 0.3 * rng.standard_normal(truth.shape), 0, 1)) if with_targets else None
-        nelbo = rng.uniform(50, 60, CELLS)
-        members.append(make_member(seen + 0.5 * rng.standard_normal(z.shape), seed=number, targets=said, nelbo=nelbo))
-    return world(z, *members, n_perts=N_PERTS, truth=truth)
+        costs = {name: rng.uniform(50, 60, CELLS) for name in ("nelbo", "zero_shot", "finetuned_half")}
+        given = {"label_conditioned": True, "adapts": True, **costs} if heldout else {"nelbo": costs["nelbo"]}
+        members.append(make_member(seen + 0.5 * rng.standard_normal(z.shape), seed=number, targets=said, **given))
+    scope = "ood" if heldout else "iid"
+    return world(z, *members, n_perts=N_PERTS, truth=truth, scope=scope, heldout=heldout)
 
 
 def values_of(name, inputs):
@@ -85,6 +87,15 @@ def test_metric_keeps_its_value_under_declared_change(name, change, with_targets
     assert before.keys() == after.keys()
     for key, value in before.items():
         assert after[key] == pytest.approx(value, abs=LEARNED.get(name, EXACT)), key
+
+
+@pytest.mark.parametrize(("name", "change"), [(n, c) for n, c in DECLARED if n in ("nelbo", "iwelbo")])
+def test_bounds_of_held_out_perturbations_keep_their_values_under_declared_change(name, change):
+    inputs = inputs_of(0, "member", with_targets=False, heldout=3)
+    moved = replace(inputs, members=(transform(inputs.member, change, np.random.default_rng(0)),))
+    before = values_of(name, inputs)
+    assert {variant for variant, _ in before} == {"zero_shot", "finetuned_half"}
+    assert before == values_of(name, moved)
 
 
 @pytest.mark.parametrize("name", METRICS)

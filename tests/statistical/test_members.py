@@ -71,7 +71,7 @@ def test_a_trained_vae_explains_unseen_cells_better_than_one_profile():
     place = world(cells=100, perturbations=12, genes=40, depth=4000)
     params = params_of("vae", epochs=60, learning_rate=1e-2, width=32, batch_size=32, warmup_epochs=10)
     (found,) = vae.VAE.fit_members([member(place, params)])
-    bound = found.model.likelihood(place.val, np.random.default_rng(0))
+    bound = found.model.likelihood(place.val, np.random.default_rng(0)).nelbo
     gain = no_skill(np.asarray(place.train.X, float), np.asarray(place.val.X, float)) - bound
     assert gain.mean() > 4 * gain.std() / np.sqrt(len(gain))
 
@@ -96,7 +96,7 @@ def test_members_of_one_stack_learn_their_own_worlds():
     members = [
         progress(
             network,
-            {"warmup_epochs": 1.0},
+            {"warmup_epochs": 1.0, "beta": 1.0, "scale": 1.0},
             seed,
             torch.float32,
             rows=(int(data.offsets[2 * i]), int(data.offsets[2 * i + 1])),
@@ -111,6 +111,6 @@ def test_members_of_one_stack_learn_their_own_worlds():
         model = vae.VAE(params_of("vae", width=16), N_LATENTS)
         model.state = m.state.arrays()
         models.append(model)
-    cost = np.array([[m.likelihood(p.val, np.random.default_rng(0)).mean() for p in places] for m in models])
+    cost = np.array([[m.likelihood(p.val, np.random.default_rng(0)).nelbo.mean() for p in places] for m in models])
     assert cost[0, 0] < cost[1, 0]
     assert cost[1, 1] < cost[0, 1]

@@ -63,7 +63,7 @@ def test_short_training_on_the_published_data_lands_where_expected() -> None:
             module = registry.load("metrics", name)
             values = module.score(inputs, module.Params(), np.random.default_rng(0))
             found[name].append(next(v.value for v in values if v.variant in {"", "corrected"}))
-        found["nelbo"].append(float(model.likelihood(val, np.random.default_rng(0)).mean()))
+        found["nelbo"].append(float(model.likelihood(val, np.random.default_rng(0)).nelbo.mean()))
     means = {name: float(np.mean(values)) for name, values in found.items()}
     for name, (expected, tolerance) in EXPECTED.items():
         assert means[name] == pytest.approx(expected, abs=tolerance), (name, means)

@@ -11,7 +11,7 @@ from scident.plan import Plan, grid_points
 BASE = {
     "datasets": {"world": {"use": "sparse_shift", "n_latents": 4}},
     "splits": {"cells": {"use": "iid"}},
-    "models": {"pca": {}, "svae": {"use": "svae_plus", "grid": {"penalty": [1, 100]}}},
+    "models": {"pca": {}, "sparse": {"use": "svae_plus", "grid": {"penalty": [1, 100]}}},
     "metrics": {"mcc_pearson": {}},
     "replicates": 2,
     "seeds": 2,
@@ -44,7 +44,7 @@ def fitted(found, model, stage="train"):
 
 def test_controls_are_added_and_cannot_be_left_out():
     assert CONTROLS
-    assert set(plan().models) == {"pca", "svae", *CONTROLS}
+    assert set(plan().models) == {"pca", "sparse", *CONTROLS}
     assert set(plan(models={}).models) == CONTROLS
 
 
@@ -70,7 +70,7 @@ def test_grid_points_are_named_by_their_values():
 
 
 def test_members_are_replicates_grid_points_and_seeds():
-    assert list(fitted(plan(), "svae")) == [
+    assert list(fitted(plan(), "sparse")) == [
         (r, g, s) for r in range(2) for g in ("penalty=1", "penalty=100") for s in range(2)
     ]
 
@@ -83,19 +83,26 @@ def test_a_deterministic_model_is_fitted_once_and_written_under_every_seed():
 
 @pytest.mark.parametrize(("size", "lengths"), [(None, [8]), (3, [3, 3, 2]), (8, [8]), (100, [8]), (1, [1] * 8)])
 def test_shards_cut_the_members_and_lose_none(size, lengths):
-    run = plan(members_per_job=size).run("world", "cells", "svae")
+    run = plan(members_per_job=size, models={"vae": {}}, seeds=4).run("world", "cells", "vae")
+    assert [len(shard) for shard in run.shards] == lengths
+    assert [member for shard in run.shards for member in shard] == run.members
+
+
+@pytest.mark.parametrize(("size", "lengths"), [(None, [8]), (3, [4, 4]), (8, [8]), (100, [8]), (1, [4, 4])])
+def test_a_grid_point_is_chosen_in_one_job(size, lengths):
+    run = plan(members_per_job=size).run("world", "cells", "sparse")
     assert [len(shard) for shard in run.shards] == lengths
     assert [member for shard in run.shards for member in shard] == run.members
 
 
 def test_an_entry_overrides_the_members_per_job_and_light_models_are_not_cut():
-    models = {"vae": {"members_per_job": 1}, "svae": {"use": "svae_plus"}, "pca": {}}
+    models = {"vae": {"members_per_job": 1}, "sparse": {"use": "svae_plus"}, "pca": {}}
     found = plan(models=models, members_per_job=2)
     assert [len(found.run("world", "cells", name).shards) for name in models] == [4, 2, 1]
 
 
 def test_members_per_job_changes_no_member():
-    assert fitted(plan(members_per_job=3), "svae") == fitted(plan(), "svae")
+    assert fitted(plan(members_per_job=3), "sparse") == fitted(plan(), "sparse")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,7 @@ def test_members_per_job_changes_no_member():
         {"seeds": 3},
         {"replicates": 3},
         {"models": {**BASE["models"], "vae": {}}},
-        {"models": {**BASE["models"], "svae": {"use": "svae_plus", "grid": {"penalty": [7, 1, 100]}}}},
+        {"models": {**BASE["models"], "sparse": {"use": "svae_plus", "grid": {"penalty": [7, 1, 100]}}}},
         {"datasets": {**BASE["datasets"], "other": {"use": "sparse_shift"}}},
         {"metrics": {**BASE["metrics"], "nelbo": {}}},
     ],
@@ -112,7 +119,7 @@ def test_members_per_job_changes_no_member():
 )
 def test_adding_something_changes_no_existing_member(change):
     before, after = plan(), plan(**change)
-    for model in ("pca", "svae"):
+    for model in ("pca", "sparse"):
         kept = fitted(before, model)
         assert {member: fitted(after, model).get(member) for member in kept} == kept
     assert after.data_spec("world") == before.data_spec("world")
@@ -120,19 +127,19 @@ def test_adding_something_changes_no_existing_member(change):
 
 def test_a_metric_is_told_to_no_training_job():
     before, after = plan(), plan(metrics={"mcc_pearson": {}, "nelbo": {}})
-    specs = [p.model_spec("world", "cells", "svae", 0, "train") for p in (before, after)]
+    specs = [p.model_spec("world", "cells", "sparse", 0, "train") for p in (before, after)]
     assert specs[0] == specs[1]
-    assert list(after.score_spec("world", "cells", "svae")["metrics"]) == ["mcc_pearson", "nelbo"]
+    assert list(after.score_spec("world", "cells", "sparse")["metrics"]) == ["mcc_pearson", "nelbo"]
 
 
 def test_a_parameter_changes_its_own_model_alone():
     before = plan()
-    after = plan(models={**BASE["models"], "svae": {"use": "svae_plus", "grid": {"penalty": [1, 50]}}})
+    after = plan(models={**BASE["models"], "sparse": {"use": "svae_plus", "grid": {"penalty": [1, 50]}}})
     for model in before.models:
         same = before.model_spec("world", "cells", model, 0, "train") == after.model_spec(
             "world", "cells", model, 0, "train"
         )
-        assert same == (model != "svae")
+        assert same == (model != "sparse")
 
 
 def test_the_number_of_latents_belongs_to_the_dataset_unless_the_model_says_otherwise():
@@ -166,7 +173,7 @@ def test_what_the_report_is_told_names_everything():
     found = plan(splits={"cells": {"use": "iid", "protocol": "released"}}).describe()
     assert found["datasets"]["world"]["has_truth"]
     assert found["splits"]["cells"]["protocol"] == "released"
-    assert found["models"]["svae"]["grid_points"] == ["penalty=1", "penalty=100"]
+    assert found["models"]["sparse"]["grid_points"] == ["penalty=1", "penalty=100"]
     assert found["metrics"]["mcc_pearson"]["better"] == "higher"
     assert len(found["runs"]) == 2 + len(CONTROLS)
     assert {run["shards"] for run in found["runs"]} == {1}
@@ -215,7 +222,7 @@ def test_a_plugin_file_is_told_only_to_the_jobs_that_use_it(plugins, tmp_path):
 
 
 def test_score_is_told_how_many_shards_there_are():
-    assert plan(members_per_job=3).score_spec("world", "cells", "svae")["shards"] == 3
+    assert plan(members_per_job=3).score_spec("world", "cells", "sparse")["shards"] == 2
 
 
 def test_report_digest_covers_its_templates(monkeypatch, tmp_path):

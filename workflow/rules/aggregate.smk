@@ -1,7 +1,7 @@
-"""Aggregate: the whole benchmark in seven tables.
+"""Aggregate: the whole benchmark in nine tables.
 
 REQUIRED INPUTS: results/score/**.parquet (and, beside them, histories, statuses, benchmarks)
-OUTPUTS: results/aggregate/ scores, summary, ranks, selected, costs, aligned, curves (.parquet)
+OUTPUTS: results/aggregate/ scores, summary, ranks, selected, costs, aligned, curves, grid, differences (.parquet)
 """
 
 
@@ -20,6 +20,8 @@ rule aggregate:
                 "costs",
                 "aligned",
                 "curves",
+                "grid",
+                "differences",
             ],
         ),
     log:

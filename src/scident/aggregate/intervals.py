@@ -133,7 +133,7 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     Contract ``summary``: one row per dataset, split, scope, model, grid point, metric and variant. Failures stay
-    visible: ``n_ok`` of ``n_total`` rows, and their reasons.
+    visible: ``n_ok`` of the ``n_total`` rows that apply, and their reasons.
     """
     rows = scores[scores["perturbation"].isna()]
     return pd.DataFrame([_row(tuple(map(str, key)), block) for key, block in rows.groupby(KEYS, sort=True)])
@@ -161,7 +161,7 @@ def _row(key: tuple[str, ...], block: pd.DataFrame) -> dict[str, object]:
         "units": len(units),
         "interval": label,
         "n_ok": len(good),
-        "n_total": len(block),
+        "n_total": int((block["status"] != "not_applicable").sum()),
         "status": status,
         "reason": reason,
     }

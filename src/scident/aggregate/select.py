@@ -1,76 +1,156 @@
-"""Which grid point of each model is shown and compared: chosen by a rule that sees neither truth nor held-out cells."""
+"""Which grid point each rule chooses; rules see neither truth nor held-out cells, and what that cost is the regret."""
 
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from scident import selection
 from scident.metrics.base import SCOPES_OF_PROTOCOL
 
-CRITERION = "nelbo"
 ORACLE = "mcc_pearson"
+TRUTHS = (ORACLE, "target_f1")
+"""Metrics that know the truth: shown beside the criteria, never chosen by."""
 
-ONLY = "only"
-VAL_NELBO = "val_nelbo"
-FIRST = "first (no val_nelbo)"
+FIRST = "first"
+"""Stands for a rule where none applies."""
+
+DEFAULT_RULE = "val_nelbo"
 
 
-def select(scores: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
-    """Choose a grid point per dataset, split, model and replicate.
+@dataclass(frozen=True)
+class Grid:
+    """The grid of one dataset, split, model and replicate: what is known of each of its points, means over seeds."""
+
+    place: tuple[str, str, str, int]
+    points: list[str]
+    criteria: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    """Criterion -> grid point -> value."""
+    truths: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    """Metric of `TRUTHS` -> grid point -> value on the scope that latents are matched on."""
+
+
+def grids(scores: pd.DataFrame, curves: pd.DataFrame, plan: Mapping[str, Any]) -> list[Grid]:
+    """Gather what each rule and the oracle look at.
 
     Parameters
     ----------
-    scores
-        Contract ``scores``.
+    scores, curves
+        Contracts ``scores`` and ``curves``. Criteria stand in the rows of phase ``select`` of the training histories;
+        where a history has none, ``val_nelbo`` is the metric ``nelbo`` on validation cells.
     plan
         The benchmark's plan.
 
     Returns
     -------
-    Contract ``selected``. ``rule`` is ``only`` (no grid), ``val_nelbo`` (lowest validation negative ELBO, mean over
-    seeds) or ``first (no val_nelbo)``; ``score`` the validation nELBO of the choice in nats per cell; ``regret`` the
-    MCC lost against the grid point an oracle would choose (0 is best), null without truth.
+    One grid per dataset, split, model and replicate, models with a single point included.
     """
-    rows = scores[scores["perturbation"].isna() & (scores["status"] == "ok")]
-    criterion = _means(rows[(rows["metric"] == CRITERION) & (rows["scope"] == "val")])
-    table = []
+    ok = scores[scores["perturbation"].isna() & (scores["status"] == "ok")]
+    place = ["dataset", "split", "model", "replicate", "grid_point", "scope", "metric", "variant"]
+    means = _by_key(ok.groupby(place)["value"].mean())
+    judged = _judged(curves)
+    found = []
     for run in plan["runs"]:
         scope = SCOPES_OF_PROTOCOL[plan["splits"][run["split"]]["protocol"]][0]
-        oracle = _means(rows[(rows["metric"] == ORACLE) & (rows["scope"] == scope)])
         for replicate in run["replicates"]:
-            place = (run["dataset"], run["split"], run["model"], replicate)
-            table.append(_choose(place, run["grid_points"], criterion, oracle))
-    return pd.DataFrame(table)
+            grid = Grid((run["dataset"], run["split"], run["model"], replicate), run["grid_points"])
+            for index, point in enumerate(grid.points):
+                for criterion, value in judged.get((*grid.place, index), {}).items():
+                    grid.criteria[criterion][point] = value
+                for metric in TRUTHS:
+                    variant = plan["metrics"].get(metric, {"variants": [""]})["variants"][0]
+                    if (key := (*grid.place, point, scope, metric, variant)) in means:
+                        grid.truths[metric][point] = means[key]
+            if "val_nelbo" not in grid.criteria:
+                keys = {point: (*grid.place, point, "val", "nelbo", "") for point in grid.points}
+                grid.criteria["val_nelbo"] |= {point: means[key] for point, key in keys.items() if key in means}
+            found.append(grid)
+    return found
 
 
-def _means(rows: pd.DataFrame) -> dict[tuple[object, ...], float]:
-    grouped = rows.groupby(["dataset", "split", "model", "replicate", "grid_point"])["value"].mean()
-    return {tuple(key): float(value) for key, value in grouped.items()}  # type: ignore[arg-type]  # a MultiIndex key
+def _judged(curves: pd.DataFrame) -> dict[tuple[object, ...], dict[str, float]]:
+    """Return (dataset, split, model, replicate, number of the grid point) -> criterion -> mean over seeds."""
+    rows = curves[(curves["phase"] == "select") & curves["value"].notna()]
+    rows = rows[rows["quantity"].isin(list(selection.LOWER_IS_BETTER))]
+    number = rows["member"].str.extract(r"^r(?P<replicate>\d+)\.g(?P<point>\d+)\.").astype(int)
+    keys = [rows["dataset"], rows["split"], rows["model"], number["replicate"], number["point"], rows["quantity"]]
+    found: dict[tuple[object, ...], dict[str, float]] = defaultdict(dict)
+    for key, value in _by_key(rows["value"].groupby(keys).mean()).items():
+        found[key[:-1]][str(key[-1])] = value
+    return found
 
 
-def _choose(
-    place: tuple[str, str, str, int],
-    points: list[str],
-    criterion: dict[tuple[object, ...], float],
-    oracle: dict[tuple[object, ...], float],
-) -> dict[str, object]:
-    nelbo = {p: criterion[*place, p] for p in points if (*place, p) in criterion}
-    mcc = {p: oracle[*place, p] for p in points if (*place, p) in oracle}
-    if len(points) == 1:
-        rule, chosen = ONLY, points[0]
-    elif nelbo:
-        rule, chosen = VAL_NELBO, min(nelbo, key=lambda p: nelbo[p])
-    else:
-        rule, chosen = FIRST, points[0]
-    dataset, split, model, replicate = place
+def _by_key(means: "pd.Series[float]") -> dict[tuple[object, ...], float]:
+    return {tuple(key): float(value) for key, value in means.items()}  # type: ignore[arg-type]  # a MultiIndex key
+
+
+def select(found: list[Grid], plan: Mapping[str, Any]) -> pd.DataFrame:
+    """Let every rule that applies choose a grid point.
+
+    Parameters
+    ----------
+    found
+        As `grids` returns them.
+    plan
+        The benchmark's plan; ``config.selection`` names the rule the benchmark follows.
+
+    Returns
+    -------
+    Contract ``selected``. ``rule`` is one of `selection.RULES`, ``only`` (one grid point) or ``first`` (no rule
+    applies); ``score`` what the rule minimises, at its choice; ``regret`` the MCC lost against the grid point an oracle
+    would choose (0 is best), null without truth; ``default`` marks the one row per grid that the benchmark follows: the
+    configured rule, or the first of the others that applies.
+    """
+    wanted = str(plan["config"].get("selection", DEFAULT_RULE))
+    return pd.DataFrame([row for grid in found for row in _rows(grid, wanted)])
+
+
+def _rows(grid: Grid, wanted: str) -> list[dict[str, object]]:
+    points = selection.judged(grid.criteria, grid.points)
+    if len(grid.points) == 1:
+        return [_row(grid, selection.ONLY, grid.points[0], np.nan, default=True)]
+    default = selection.applicable(wanted, grid.criteria, points) if points else None
+    if default is None:
+        return [_row(grid, FIRST, (points or grid.points)[0], np.nan, default=True)]
+    rows = []
+    for rule in selection.RULES:
+        if selection.applies(rule, grid.criteria, points):
+            point = selection.choose(rule, grid.criteria, points)
+            score = selection.scores(rule, grid.criteria, points)[point]
+            rows.append(_row(grid, rule, point, score, default=rule == default))
+    return rows
+
+
+def _row(grid: Grid, rule: str, point: str, score: float, *, default: bool) -> dict[str, object]:
+    dataset, split, model, replicate = grid.place
+    mcc = grid.truths.get(ORACLE, {})
     return {
         "dataset": dataset,
         "split": split,
         "model": model,
         "rule": rule,
         "replicate": replicate,
-        "grid_point": chosen,
-        "score": nelbo.get(chosen, np.nan),
-        "regret": max(mcc.values()) - mcc[chosen] if chosen in mcc else np.nan,
+        "grid_point": point,
+        "score": score,
+        "regret": max(mcc.values()) - mcc[point] if point in mcc else np.nan,
+        "default": default,
+        "n_points": len(grid.points),
     }
+
+
+def curve(found: list[Grid]) -> pd.DataFrame:
+    """Return contract ``grid``: every criterion, and what the truth says, at each point of grids with a choice."""
+    keys = ("dataset", "split", "model", "replicate")
+    return pd.DataFrame(
+        [
+            dict(zip(keys, grid.place, strict=True)) | {"grid_point": point, "criterion": name, "value": known[point]}
+            for grid in found
+            if len(grid.points) > 1
+            for name, known in (grid.criteria | grid.truths).items()
+            for point in grid.points
+            if point in known
+        ]
+    )

@@ -77,14 +77,14 @@ def per_unit(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_selection(scores: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:
-    """Return the score rows of each model's selected grid points.
+    """Return the score rows of the grid points that the benchmark's own rule selected.
 
     Models that had a choice get the grid point name `SELECTED`, because the choice may differ between replicates.
     """
     place = ["dataset", "split", "model", "replicate", "grid_point"]
-    chosen = scores.merge(selected[[*place, "rule"]], on=place, how="inner")
-    chosen["grid_point"] = chosen["grid_point"].where(chosen["rule"] == "only", SELECTED)
-    return chosen.drop(columns="rule")
+    chosen = scores.merge(selected.loc[selected["default"], [*place, "n_points"]], on=place, how="inner")
+    chosen["grid_point"] = chosen["grid_point"].where(chosen["n_points"] == 1, SELECTED)
+    return chosen.drop(columns="n_points")
 
 
 def floor_entries(plan: Mapping[str, Any], metric: str) -> list[str]:

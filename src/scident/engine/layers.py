@@ -18,7 +18,12 @@ BATCH_NORM_MOMENTUM = 0.01
 
 def linear(stack: Stack, name: str, h: Tensor) -> Tensor:
     """Apply W h + b per member: [members, in, cells] → [members, out, cells]."""
-    return torch.baddbmm(stack.p[f"{name}.bias"], stack.p[f"{name}.weight"], h)
+    weight, bias = stack.p[f"{name}.weight"], stack.p[f"{name}.bias"]
+    if stack.products is not None:
+        weight, h = weight.to(stack.products), h.to(stack.products)
+    elif not torch.compiler.is_compiling():
+        return torch.baddbmm(bias, weight, h)
+    return torch.bmm(weight, h).to(bias.dtype) + bias  # compiled, the sum is part of what follows
 
 
 def linear_parameters(name: str, inputs: int, outputs: int) -> dict[str, Initial]:
@@ -53,10 +58,21 @@ def trunk(stack: Stack, name: str, h: Tensor, training: bool, masks: Tensor | No
     """Apply layers of Linear → BatchNorm → ReLU (→ Dropout with `masks` [members, layers, width, cells])."""
     for layer in range(depth_of(stack.p, name)):
         h = linear(stack, f"{name}.{layer}", h)
-        h = torch.relu_(batch_norm(stack, f"{name}.{layer}", h, training))
+        h = torch.relu(batch_norm(stack, f"{name}.{layer}", h, training))
         if masks is not None:
             h = h * masks[:, layer]
     return h
+
+
+def folded(stack: Stack, name: str) -> list[tuple[Tensor, Tensor]]:
+    """Return (weight, bias) of a trunk's layers with their running normalisation folded in: Linear → ReLU is left."""
+    found = []
+    for layer in (f"{name}.{i}" for i in range(depth_of(stack.p, name))):
+        gain = stack.p[f"{layer}.scale"] * (stack.b[f"{layer}.variance"] + BATCH_NORM_EPS).rsqrt()
+        shift = stack.p[f"{layer}.shift"] - stack.b[f"{layer}.mean"] * gain
+        weight, bias = stack.p[f"{layer}.weight"], stack.p[f"{layer}.bias"]
+        found.append((gain[..., None] * weight, gain[..., None] * bias + shift[..., None]))
+    return found
 
 
 def trunk_parameters(name: str, inputs: int, width: int, layers: int) -> tuple[dict[str, Initial], dict[str, Initial]]:

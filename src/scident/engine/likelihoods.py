@@ -3,8 +3,14 @@ r"""Negative binomial counts with softmax means.
 A cell with library size :math:`l` has mean :math:`m_g = l\,\rho_g`, :math:`\rho = \mathrm{softmax}(o)`, and inverse
 dispersion :math:`t_g = e^{r_g}`, so variance :math:`m + m^2 / t`. All tensors are [members, genes, cells] or
 broadcast to it. Lopez et al. (2018), Nature Methods, for the parametrisation.
+
+.. math:: \log \mathrm{NB}(x) = \underbrace{x \log m - (x + t) \log(1 + m/t)}_{\text{varies with the mean}}
+    + \underbrace{\log\Gamma(x + t) - \log\Gamma(t) - x r - \log\Gamma(x + 1)}_{\text{constant}}
+
+Both parts are differences from the Poisson limit. The first holds in single precision however large t is.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -14,6 +20,22 @@ from torch import Tensor
 def log_means(logits: Tensor, log_library: Tensor) -> Tensor:
     """Return log m, [members, genes, cells], without ever leaving log space."""
     return torch.log_softmax(logits, 1) + log_library
+
+
+def varying_part(counts: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> Tensor:
+    """Return what of log NB(counts) depends on the mean, summed over genes, nats: [members, cells]."""
+    t = log_dispersion.exp()
+    return (counts * log_mean - (counts + t) * torch.log1p(log_mean.exp() / t)).sum(1)
+
+
+def constant_part(counts: Tensor, log_dispersion: Tensor) -> Tensor:
+    """Return what of log NB(counts) does not depend on the mean, summed over genes, nats: [members, cells], double.
+
+    In single precision lnΓ(t) of a large t would lose its digits: at t = e^10 a cell would be wrong by 0.7 nats.
+    """
+    x, r = counts.double(), log_dispersion.double()
+    t = r.exp()
+    return (log_gamma(x + t) - log_gamma(t) - x * r - log_gamma(x + 1)).sum(1)
 
 
 def negative_log_likelihood(counts: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> Tensor:
@@ -28,12 +50,8 @@ def negative_log_likelihood(counts: Tensor, log_mean: Tensor, log_dispersion: Te
     log_dispersion
         r = log t, [members, genes, 1].
     """
-    # lnG(t) of a large t eats the digits of single precision: at t = e^10 a cell would be wrong by 0.7 nats
-    x, m, r = counts.double(), log_mean.double(), log_dispersion.double()
-    t = r.exp()
-    log_total = torch.logaddexp(r, m)
-    density = t * (r - log_total) + x * (m - log_total) + torch.lgamma(x + t) - torch.lgamma(t) - torch.lgamma(x + 1)
-    return -density.sum(1).to(log_mean.dtype)
+    varying = varying_part(counts, log_mean, log_dispersion)
+    return -(varying + constant_part(counts, log_dispersion)).to(log_mean.dtype)
 
 
 def training_loss(counts: Tensor, logits: Tensor, log_library: Tensor, log_dispersion: Tensor) -> Tensor:
@@ -46,22 +64,22 @@ def training_loss(counts: Tensor, logits: Tensor, log_library: Tensor, log_dispe
 
 
 class _TrainingLoss(torch.autograd.Function):
-    """Gradient written out: d/do = softmax-projected (t+x) m/(t+m) - x; d/dr by a digamma difference.
+    """Gradient written out: d/do = softmax-projected t (m - x) / (t + m); d/dr by a digamma difference.
 
     Everything is a difference from the Poisson limit, so that single precision still holds where t is large.
     """
 
     @staticmethod
     def forward(ctx: Any, counts: Tensor, logits: Tensor, log_library: Tensor, r: Tensor) -> Tensor:
-        log_mean = log_means(logits, log_library)
+        log_rho = torch.log_softmax(logits, 1)
+        rho = log_rho.exp()
         t = r.exp()
-        mean = log_mean.exp()
-        rho = mean * (-log_library).exp()
-        total = t + mean
+        mean = rho * log_library.exp()
+        total = counts + t
         excess = torch.log1p(mean / t)
-        value = ((counts + t) * excess - counts * (log_mean - r)).sum(1)
-        slope = (counts + t) / total * mean - counts
-        slope_r = t * ((counts - mean) / total + excess - digamma_difference(t, counts))
+        value = (total * excess - counts * (log_rho + (log_library - r))).sum(1)
+        slope = (mean - counts) / (mean + t) * t
+        slope_r = (excess - digamma_difference(t, counts, total)) * t - slope
         ctx.save_for_backward(slope, rho, slope_r)
         return value
 
@@ -74,19 +92,28 @@ class _TrainingLoss(torch.autograd.Function):
 
 
 SHIFT = 6
-"""Stirling's series starts at this argument; its error is then below 1e-9."""
+"""Asymptotic series start at this argument; the error of digamma's is then below 1e-9, of log-gamma's below 1e-10."""
 
 
-def digamma_difference(t: Tensor, x: Tensor) -> Tensor:
-    """Return digamma(t + x) - digamma(t) for t > 0 and x ≥ 0, without cancellation where t is large."""
-    return torch.log1p(x / (t + SHIFT)) + _stirling_rest(t + x) - _stirling_rest(t)
+def digamma_difference(t: Tensor, x: Tensor, total: Tensor) -> Tensor:
+    """Return digamma(t + x) - digamma(t) for t > 0, x ≥ 0 and total = t + x, without cancellation where t is large."""
+    return torch.log1p(x / (t + (SHIFT - 0.5))) + _digamma_rest(total) - _digamma_rest(t)
 
 
-def _stirling_rest(x: Tensor) -> Tensor:
-    """Return digamma(x) - log(x + SHIFT), by recurrence and Stirling's series."""
-    steps = torch.zeros_like(x)
-    for step in range(SHIFT):
-        steps = steps + 1 / (x + step)
-    y = 1 / (x + SHIFT)
-    y2 = y * y
-    return -y / 2 - y2 * (1 / 12 - y2 * (1 / 120 - y2 * (1 / 252 - y2 / 240))) - steps
+def _digamma_rest(x: Tensor) -> Tensor:
+    """Return digamma(x) - log(x + SHIFT - 1/2), by recurrence (terms in pairs) and the series in even powers."""
+    y = x * (x + 5)
+    steps = y.reciprocal() + (y + 4).reciprocal() + (y + 6).reciprocal()
+    w = (x + (SHIFT - 0.5)).reciprocal()
+    w = w * w
+    return w * (w * (w * (w * (-127 / 30720) + 31 / 8064) - 7 / 960) + 1 / 24) - steps * (x + x + 5)
+
+
+def log_gamma(x: Tensor) -> Tensor:
+    """Return lnΓ(x) for x > 0, by recurrence and Stirling's series: a tenth of the cost of torch.lgamma on a CPU."""
+    y = x * (x + 5)
+    s = x + SHIFT
+    w = s.reciprocal()
+    w2 = w * w
+    series = w * (w2 * (w2 * (w2 * (w2 / 1188 - 1 / 1680) + 1 / 1260) - 1 / 360) + 1 / 12)
+    return (s - 0.5) * s.log() - s + 0.5 * math.log(2 * math.pi) + series - (y * (y + 4) * (y + 6)).log()

@@ -1,4 +1,4 @@
-"""The parameters of many members, stacked: one row per member, one flat row per optimiser step."""
+"""The parameters of many members, stacked along a leading member axis."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -36,44 +36,40 @@ def fan_in(fan: int, *shape: int) -> Initial:
 
 
 class Stack:
-    """Parameters ``p``, buffers ``b`` and hyperparameters ``h`` of K members; every tensor has a leading member axis.
+    """Parameters ``p``, buffers ``b`` and hyperparameters ``h`` of K members, all with a leading member axis."""
 
-    The parameters are views of one flat [members, n_params] tensor, so that the optimiser makes one call per member
-    and dropping a member is one row selection.
-    """
-
-    def __init__(self, members: Sequence["MemberState"], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        members: Sequence["MemberState"],
+        device: torch.device,
+        dtype: torch.dtype,
+        products: torch.dtype | None = None,
+    ) -> None:
         self.device, self.dtype = device, dtype
+        self.products = products
+        """Precision of matrix products; None: that of everything else."""
         first = members[0]
-        self.shapes = {name: tuple(value.shape) for name, value in first.parameters.items()}
-        rows = [torch.cat([value.reshape(-1) for value in m.parameters.values()]) for m in members]
-        self.flat = torch.stack(rows).to(device, dtype)
+        self.p = {
+            n: torch.stack([m.parameters[n] for m in members]).to(device, dtype).requires_grad_()
+            for n in first.parameters
+        }
         self.b = {n: torch.stack([m.buffers[n] for m in members]).to(device, dtype) for n in first.buffers}
         self.h = {
             n: torch.tensor([m.hyper[n] for m in members], device=device, dtype=torch.float64).to(dtype)
             for n in first.hyper
         }
-        self.p = self._views()
+        self.size = len(members)
 
     def __len__(self) -> int:
-        return len(self.flat)
-
-    def _views(self) -> dict[str, Tensor]:
-        views, start = {}, 0
-        for name, shape in self.shapes.items():
-            size = math.prod(shape)
-            view = self.flat[:, start : start + size].view(len(self.flat), *shape)
-            views[name] = view.detach().requires_grad_()
-            start += size
-        return views
+        return self.size
 
     def select(self, keep: Sequence[int]) -> None:
         """Drop all members but these."""
         rows = torch.tensor(keep, device=self.device)
-        self.flat = self.flat[rows].clone()
-        self.b = {name: value[rows].clone() for name, value in self.b.items()}
+        self.p = {name: value.detach()[rows].requires_grad_() for name, value in self.p.items()}
+        self.b = {name: value[rows] for name, value in self.b.items()}
         self.h = {name: value[rows] for name, value in self.h.items()}
-        self.p = self._views()
+        self.size = len(keep)
 
     def member(self, k: int) -> "MemberState":
         """Copy one member's state out."""

@@ -26,17 +26,21 @@ class Streams:
         self.seeds = list(seeds)
         self.device, self.dtype = device, dtype
         self.generators = [torch.Generator(device) for _ in self.seeds]
+        self.bits = [np.random.SFC64(seed) for seed in self.seeds]
+        """Sources of plain random bits on the CPU, twice as fast there as PyTorch's."""
 
     def start(self, purpose: int, epoch: int) -> None:
         """Set every stream to the beginning of its (purpose, epoch)."""
-        for seed, generator in zip(self.seeds, self.generators, strict=True):
-            child = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, purpose, epoch))
+        children = [np.random.SeedSequence(s.entropy, spawn_key=(*s.spawn_key, purpose, epoch)) for s in self.seeds]
+        for child, generator in zip(children, self.generators, strict=True):
             generator.manual_seed(int(child.generate_state(1, np.uint64)[0]) >> 1)
+        self.bits = [np.random.SFC64(child) for child in children]
 
     def select(self, keep: Sequence[int]) -> None:
         """Drop all members but these."""
         self.seeds = [self.seeds[i] for i in keep]
         self.generators = [self.generators[i] for i in keep]
+        self.bits = [self.bits[i] for i in keep]
 
     def permutations(self, n: int) -> Tensor:
         """Return one permutation of 0..n-1 per member, [members, n]."""
@@ -63,8 +67,15 @@ class Streams:
         Sixteen random bits decide per entry: the probability is right to 1 in 65,536.
         """
         count = int(np.prod(shape))
+        threshold, scale = round(rate * 65_536) - 32_768, 1 / (1 - rate)
+        if self.device.type == "cpu":
+            kept = torch.empty(len(self.bits), count, dtype=self.dtype)
+            for row, source in zip(kept.numpy(), self.bits, strict=True):
+                drawn = source.random_raw(-(-count // 4)).view(np.int16)[:count]
+                np.multiply(drawn >= threshold, scale, out=row, dtype=row.dtype)
+            return kept.view(-1, *shape)
         words = torch.empty(len(self.generators), -(-count // 4), device=self.device, dtype=torch.int64)
         for row, generator in zip(words, self.generators, strict=True):
             row.random_(-(2**63), None, generator=generator)
         bits = words.view(torch.int16)[:, :count].reshape(len(self.generators), *shape)
-        return (bits >= round(rate * 65_536) - 32_768).to(self.dtype).mul_(1 / (1 - rate))
+        return (bits >= threshold).to(self.dtype).mul_(scale)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from scident.engine.batches import Batch, Cells, chunks
+from scident.engine.compiling import compiled
+from scident.engine.optimiser import Adam
 from scident.engine.stack import Initial, MemberState, Stack
 from scident.engine.streams import Streams
 from scident.log import progress
@@ -24,6 +26,10 @@ TRAIN, VALIDATE = 1, 2
 """Purposes of random streams (see `Streams.start`)."""
 
 
+Noise = dict[str, Tensor]
+"""Random numbers of one batch; every tensor has a leading member axis."""
+
+
 class Network(ABC):
     """What the trainer needs of a model; every tensor has a leading member axis."""
 
@@ -35,17 +41,25 @@ class Network(ABC):
     def buffers(self) -> dict[str, Initial]:
         """Declare what is kept but not learned by gradient."""
 
+    def noise(self, streams: Streams, cells: int, training: bool) -> Noise:
+        """Draw all random numbers of one batch, so that `loss` and `validate` draw none and can be compiled."""
+        return {}
+
     @abstractmethod
-    def loss(self, stack: Stack, batch: Batch, streams: Streams, epoch: int) -> Tensor:
+    def loss(self, stack: Stack, batch: Batch, noise: Noise, epoch: Tensor) -> Tensor:
         """Return what each member minimises on its batch, [members]."""
 
     @abstractmethod
-    def validate(self, stack: Stack, batch: Batch, streams: Streams) -> dict[str, Tensor]:
+    def validate(self, stack: Stack, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Return sums over the batch's cells, [members] each; ``nelbo`` is monitored (nats)."""
 
     def describe(self, stack: Stack) -> dict[str, Tensor]:
         """Return further quantities for the history, [members] each."""
         return {}
+
+    def turn(self, stack: Stack, streams: Streams, epoch: int) -> bool:
+        """Change all members before an epoch, in place, and say whether Adam starts anew because of it."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,10 @@ class Schedule:
     """Adam's eps."""
     weight_decay: float = 1e-6
     """L2 added to the gradient."""
+    compiled: bool = False
+    """Compile the loss, if a compiler works."""
+    products: torch.dtype | None = None
+    """Precision of matrix products; None: that of everything else."""
 
 
 @dataclass
@@ -71,14 +89,21 @@ class Progress:
     epochs: int
     patience: int
     """Validation epochs without a new best after which the member stops."""
+    decay: float = 0.0
+    """Share of the epochs, at the end, over which the learning rate falls linearly to 0."""
     epoch: int = 0
     best: float = np.inf
     waited: int = 0
     moments: dict[str, Tensor] = field(default_factory=dict)
-    """Adam's first and second moment, and its step."""
+    """As `Adam.moments` returns them."""
     history: list[tuple[int, str, float]] = field(default_factory=list)
     failure: str = ""
     done: bool = False
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch."""
+        falling = self.decay * self.epochs
+        return self.learning_rate * (min(1.0, (self.epochs - epoch) / falling) if falling else 1.0)
 
 
 Save = Callable[[Sequence[int], Sequence[Progress]], None]
@@ -107,7 +132,7 @@ def train(
         and whenever a member stops. Running ones are saved with it, so that a resumed run has the same members
         together at every epoch, and thus the same rounding.
     """
-    loop = _Loop(network, members, data, n_train, n_val, schedule)
+    loop = Loop(network, members, data, n_train, n_val, schedule)
     last_save = time.monotonic()
     with progress("epoch", max(m.epochs for m in members)) as tick:
         while loop.running:
@@ -120,51 +145,54 @@ def train(
                 last_save = time.monotonic()
 
 
-class _Loop:
+class Loop:
+    """The members that still run, and what an epoch of them needs; arguments as those of `train`."""
+
     def __init__(
         self, network: Network, members: Sequence[Progress], data: Cells, n_train: int, n_val: int, schedule: Schedule
     ) -> None:
         self.network, self.members, self.data, self.schedule = network, members, data, schedule
         self.n_train, self.n_val = n_train, n_val
         self.running = [i for i, m in enumerate(members) if not m.done]
-        self.stack = Stack([members[i].state for i in self.running], data.counts.device, data.counts.dtype)
+        states = [members[i].state for i in self.running]
+        self.stack = Stack(states, data.counts.device, data.counts.dtype, schedule.products)
+        self.loss, self.validation = network.loss, network.validate
+        if schedule.products == torch.bfloat16 and not fast_bfloat16(self.stack.device):
+            log.warning("bfloat16 products are emulated on this processor, and many times slower than float32")
+        if schedule.compiled:
+            self.loss, self.validation = compiled(network.loss), compiled(network.validate)
         self.streams = Streams([members[i].seed for i in self.running], self.stack.device, self.stack.dtype)
         (self.at,) = {members[i].epoch for i in self.running}
-        self._build_optimiser([members[i].moments for i in self.running])
+        self.optimiser = self._optimiser([members[i].moments for i in self.running])
 
-    def _build_optimiser(self, moments: Sequence[Mapping[str, Tensor]]) -> None:
-        """One parameter group per member, so that each has its learning rate and its own step count."""
-        self.rows = [row.detach() for row in self.stack.flat]
-        rates = [self.members[i].learning_rate for i in self.running]
-        groups = [{"params": [row], "lr": rate} for row, rate in zip(self.rows, rates, strict=True)]
-        self.optimiser = torch.optim.Adam(
-            groups, eps=self.schedule.epsilon, weight_decay=self.schedule.weight_decay, fused=True
-        )
-        for row, moment in zip(self.rows, moments, strict=True):
-            if moment:
-                self.optimiser.state[row] = {name: value.to(row.device).clone() for name, value in moment.items()}
-        self.gradient = torch.zeros_like(self.stack.flat)
-        for row, gradient in zip(self.rows, self.gradient, strict=True):
-            row.grad = gradient
-
-    def _moments(self, k: int) -> dict[str, Tensor]:
-        return {name: value.detach().cpu().clone() for name, value in self.optimiser.state[self.rows[k]].items()}
+    def _optimiser(self, moments: Sequence[Mapping[str, Tensor]]) -> Adam:
+        rates = [self.members[i].rate(self.at) for i in self.running]
+        return Adam(self.stack, rates, self.schedule.epsilon, self.schedule.weight_decay, moments)
 
     def _first_rows(self, which: int) -> Tensor:
         first = [self.members[i].rows[which] for i in self.running]
         return torch.tensor(first, device=self.stack.device)[:, None]
 
+    def _whole(self, batch: Batch) -> bool:
+        """Say whether a batch has all its cells: a graph is made for that number, a shorter batch goes without."""
+        return len(batch) == self.schedule.batch_size
+
     def epoch(self) -> None:
+        """Train and validate all running members once."""
         self.streams.start(TRAIN, self.at)
+        if self.network.turn(self.stack, self.streams, self.at):
+            self.optimiser = self._optimiser([{} for _ in self.running])
+        self.optimiser.set_rates([self.members[i].rate(self.at) for i in self.running])
         order = self.streams.permutations(self.n_train) + self._first_rows(0)
         total = torch.zeros(len(self.stack), device=self.stack.device, dtype=self.stack.dtype)
         leaves = list(self.stack.p.values())
+        at = torch.tensor(self.at, device=self.stack.device)
         for start, stop in chunks(self.n_train, self.schedule.batch_size, SMALLEST_BATCH):
             batch = self.data.gather(order[:, start:stop])
-            loss = self.network.loss(self.stack, batch, self.streams, self.at)
+            noise = self.network.noise(self.streams, len(batch), training=True)
+            loss = (self.loss if self._whole(batch) else self.network.loss)(self.stack, batch, noise, at)
             gradients = torch.autograd.grad(loss.sum(), leaves)
-            torch.cat([g.reshape(len(self.stack), -1) for g in gradients], dim=1, out=self.gradient)
-            self.optimiser.step()
+            self.optimiser.step(gradients)
             total += loss.detach()
         self._validate(total)
         self.at += 1
@@ -174,8 +202,10 @@ class _Loop:
         self.streams.start(VALIDATE, self.at)
         order = torch.arange(self.n_val, device=self.stack.device) + self._first_rows(1)
         sums: dict[str, Tensor] = {}
-        for start, stop in chunks(self.n_val, 1024):
-            found = self.network.validate(self.stack, self.data.gather(order[:, start:stop]), self.streams)
+        for start, stop in chunks(self.n_val, self.schedule.batch_size):
+            batch = self.data.gather(order[:, start:stop])
+            noise = self.network.noise(self.streams, len(batch), training=False)
+            found = (self.validation if self._whole(batch) else self.network.validate)(self.stack, batch, noise)
             sums = {name: sums.get(name, torch.zeros_like(value)) + value for name, value in found.items()}
         quantities = {f"val_{name}": value / self.n_val for name, value in sums.items()}
         quantities |= self.network.describe(self.stack)
@@ -208,15 +238,21 @@ class _Loop:
                 "member %d stopped at epoch %d%s", i, self.members[i].epoch, self.members[i].failure and " (failed)"
             )
         keep = [k for k in range(len(self.running)) if k not in through]
-        moments = [self._moments(k) for k in keep]
+        moments = [self.optimiser.moments(k) for k in keep]
         self.running = [self.running[k] for k in keep]
         if keep:
             self.stack.select(keep)
             self.streams.select(keep)
-            self._build_optimiser(moments)
+            self.optimiser = self._optimiser(moments)
         return positions
 
     def write_back(self, which: Sequence[int]) -> None:
+        """Copy the state of some running members to where they came from."""
         for k in which:
             member = self.members[self.running[k]]
-            member.state, member.moments = self.stack.member(k), self._moments(k)
+            member.state, member.moments = self.stack.member(k), self.optimiser.moments(k)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Say whether a device multiplies matrices of bfloat16 in hardware."""
+    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -5,13 +5,14 @@ A metric is one file with ``info = MetricInfo(...)``, ``class Params(BaseModel)`
 scales, regressors, thresholds) it learns on ``inputs.fit`` and reports on ``inputs.score``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from scident.types import Factors, Latents, Scope, TargetMask, Targets
+from scident.types import Factors, Latents, Likelihood, Scope, TargetMask, Targets
 
 SCOPES: dict[Scope, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "iid": (("fit",), ("score",)),
@@ -27,6 +28,9 @@ SCOPES_OF_PROTOCOL: dict[str, tuple[Scope, ...]] = {
     "released": ("insample", "ood", "val"),
 }
 """Protocol of the split -> scopes that have rows: first the one latents are matched on and the first two are shown."""
+
+FITTED_UNDER = {"heldout": "finetuned_half", "released": "finetuned_insample"}
+"""Protocol of the split -> how models that adapt are fitted to held-out perturbations (`HELDOUT_PROTOCOLS`)."""
 
 MIN_CELLS = 50
 """Fewer cells than this to fit on or to score: ``not_applicable:too_few_cells``."""
@@ -59,9 +63,11 @@ class Member:
     seed: int
     z: Latents
     targets: Targets | None = None
-    nelbo: Float[np.ndarray, " cells"] | None = None
-    """Negative ELBO, nats per cell; NaN for cells the model cannot score."""
+    likelihood: Mapping[str, Likelihood] = field(default_factory=dict)
+    """Protocol -> bounds of all cells, NaN where not computed: "" is the trained model with the labels it was trained
+    on, the others (`scident.info.HELDOUT_PROTOCOLS`) are of held-out cells."""
     label_conditioned: bool = False
+    adapts: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class Inputs:
     targets_true: TargetMask | None = None
     seeds: tuple[int, ...] = field(default=())
     """Seeds the configuration asks for; members of failed seeds are missing."""
+    protocol: str = "heldout"
+    """Of the split: heldout or released."""
 
     @property
     def member(self) -> Member:

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import anndata as ad
 import numpy as np
@@ -29,10 +29,19 @@ class BatchedParams(PluginParams):
 
     epochs: int = Field(300, ge=0, description="Most passes over the training cells.")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's step size.")
+    decay: float = Field(
+        0, ge=0, le=1, description="Share of the epochs, at the end, over which the step size falls linearly to 0."
+    )
     batch_size: int = Field(128, ge=3, description="Cells per step.")
     patience: int = Field(45, ge=1, description="Epochs without a better validation nELBO after which a member stops.")
     epsilon: float = Field(0.01, gt=0, description="Adam's eps; large, so small gradients are damped.")
     weight_decay: float = Field(1e-6, ge=0, description="L2 added to the gradient.")
+    compile: Literal[False, "auto"] = Field(
+        False, description="auto: compile the loss where a C++ compiler works; half a minute, then steps are faster."
+    )
+    products: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Precision of training's matrix products; all else is single precision."
+    )
 
 
 class BatchedModel(Model):
@@ -41,7 +50,7 @@ class BatchedModel(Model):
     A subclass says what its network is and which numbers vary along the member axis; the rest is inherited.
     """
 
-    along_members: ClassVar[frozenset[str]] = frozenset({"epochs", "learning_rate", "patience"})
+    along_members: ClassVar[frozenset[str]] = frozenset({"epochs", "learning_rate", "decay", "patience"})
     """Parameters that may differ between members of one stack; members that differ in others train in turn."""
     dtype: ClassVar[torch.dtype] = torch.float32
 
@@ -92,7 +101,13 @@ class BatchedModel(Model):
         for position, progress in enumerate(running):
             store.restore(position, progress)
         restored = [progress.epoch for progress in running]
-        schedule = Schedule(params.batch_size, params.epsilon, params.weight_decay)
+        schedule = Schedule(
+            params.batch_size,
+            params.epsilon,
+            params.weight_decay,
+            compiled=params.compile == "auto",
+            products=torch.bfloat16 if params.products == "bfloat16" else None,
+        )
         for epoch in sorted({progress.epoch for progress in running if not progress.done}):
             at = [i for i, progress in enumerate(running) if not progress.done and progress.epoch == epoch]
             part = Store(checkpoints, [members[i].key for i in at])
@@ -105,7 +120,14 @@ class BatchedModel(Model):
         hyper = cls.hyper(params, member.train)
         state = initial_state(network.parameters(), network.buffers(), hyper, member.seed, cls.dtype)
         return Progress(
-            state, member.seed, rows, params.learning_rate, params.epochs, params.patience, done=params.epochs == 0
+            state,
+            member.seed,
+            rows,
+            params.learning_rate,
+            params.epochs,
+            params.patience,
+            params.decay,
+            done=params.epochs == 0,
         )
 
     @classmethod

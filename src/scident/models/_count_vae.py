@@ -3,23 +3,25 @@
 The perturbation label enters through the prior mean of z alone, never the encoder or the decoder.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import anndata as ad
 import numpy as np
 import torch
-from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
 from scident.engine import layers
 from scident.engine.batches import Batch, Cells, chunks
-from scident.engine.likelihoods import log_means, negative_log_likelihood, training_loss
+from scident.engine.compiling import compiled
+from scident.engine.iwelbo import log_mean_weight, log_weight
+from scident.engine.likelihoods import constant_part, log_means, negative_log_likelihood, training_loss, varying_part
 from scident.engine.stack import Initial, Stack, normal
 from scident.engine.streams import Streams
-from scident.engine.trainer import Network
+from scident.engine.trainer import Network, Noise
 from scident.models._batched import BatchedModel, BatchedParams
-from scident.types import Latents
+from scident.types import Latents, Likelihood
 
 SMALLEST_VARIANCE = 1e-4
 """Added to the posterior variance (svae.md §2.6)."""
@@ -29,6 +31,12 @@ LIKELIHOOD_DRAWS = 10
 
 CHUNK = 2048
 
+NELBO, IWELBO = 0, 1
+"""Purposes of the random streams of `CountVAE.likelihood`."""
+
+BLOCK = 512
+"""Cells whose likelihood is computed at once."""
+
 
 class CountVAEParams(BatchedParams):
     """Architecture and warm-up of the count VAE."""
@@ -36,7 +44,13 @@ class CountVAEParams(BatchedParams):
     width: int = Field(128, ge=1, description="Units of each hidden layer.")
     layers: int = Field(2, ge=1, description="Hidden layers of the encoder and of the decoder.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout rate of the encoder.")
-    warmup_epochs: int = Field(50, ge=1, description="Epochs over which the weight of the KL rises from 0 to 1.")
+    warmup_epochs: int = Field(
+        50, ge=0, description="Epochs over which the weight of the KL rises from 0 to 1; 0: 1 from the first step."
+    )
+    beta: float = Field(1, ge=0, description="Weight of the KL of z after the warm-up.")
+    scale_by_cells: bool = Field(
+        False, description="Multiply the loss by the number of training cells: beside it, Adam's `epsilon` is nothing."
+    )
 
 
 class CountVAENetwork(Network):
@@ -68,17 +82,33 @@ class CountVAENetwork(Network):
         """Declare the running statistics of batch normalisation."""
         return self._buffers
 
-    def prior_mean(self, stack: Stack, labels: Tensor, streams: Streams) -> Tensor | float:
+    def noise(self, streams: Streams, cells: int, training: bool) -> Noise:
+        """Draw dropout masks (in training) and the noise of z."""
+        size = (self.params.layers, self.params.width, cells)
+        masks = {"keep": streams.keep(self.params.dropout, *size)} if training and self.params.dropout else {}
+        return masks | {"z": streams.normal(self.n_latents, cells)}
+
+    def prior_mean(self, stack: Stack, labels: Tensor, noise: Noise) -> Tensor | float:
         """Return the prior mean of z, [members, latents, cells] or a number."""
+        return 0.0
+
+    def divergence(self, stack: Stack, mean: Tensor, variance: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        """Return the KL of q(z|x) from the prior, nats: [members, cells]."""
+        return gaussian_kl(mean, variance, self.prior_mean(stack, labels, noise))
+
+    def penalty(self, stack: Stack, weight: Tensor) -> Tensor | float:
+        """Return global terms per training cell, [members]; `weight` [members] is the warm-up's."""
         return 0.0
 
     def weigh(self, stack: Stack, local: Tensor, weight: Tensor) -> Tensor:
         """Combine the mean local loss [members] with global terms; `weight` [members] is the warm-up's."""
-        return local
+        return stack.h["scale"] * (local + self.penalty(stack, weight))
 
-    def encode(self, stack: Stack, batch: Batch, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of q(z|x), [members, latents, cells]; `masks` are training's dropout masks."""
-        h = layers.trunk(stack, "encoder", torch.log1p(batch.counts), masks is not None, masks)
+    def encode(
+        self, stack: Stack, batch: Batch, training: bool = False, masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of q(z|x), [members, latents, cells]; `masks` are dropout's."""
+        h = layers.trunk(stack, "encoder", torch.log1p(batch.counts), training, masks)
         variance = layers.linear(stack, "log_variance", h).exp() + SMALLEST_VARIANCE
         return layers.linear(stack, "mean", h), variance
 
@@ -86,29 +116,60 @@ class CountVAENetwork(Network):
         """Return decoder logits, [members, genes, cells]."""
         return layers.linear(stack, "logits", layers.trunk(stack, "decoder", z, training))
 
-    def loss(self, stack: Stack, batch: Batch, streams: Streams, epoch: int) -> Tensor:
-        """Return mean(R + warm-up × KL) and global terms, [members]."""
-        masks = streams.keep(self.params.dropout, self.params.layers, self.params.width, len(batch))
-        mean, variance = self.encode(stack, batch, masks)
-        z = mean + variance.sqrt() * streams.normal(self.n_latents, len(batch))
+    def loss(self, stack: Stack, batch: Batch, noise: Noise, epoch: Tensor) -> Tensor:
+        """Return mean(R + beta × warm-up × KL) and global terms, [members]."""
+        mean, variance = self.encode(stack, batch, training=True, masks=noise.get("keep"))
+        z = mean + variance.sqrt() * noise["z"]
         logits = self.decode(stack, z, training=True)
         r = training_loss(batch.counts, logits, batch.log_library, stack.p["log_dispersion"])
-        kl = gaussian_kl(mean, variance, self.prior_mean(stack, batch.labels, streams))
-        weight = (epoch / stack.h["warmup_epochs"]).clamp(max=1)
-        return self.weigh(stack, (r + weight[:, None] * kl).mean(1), weight)
+        kl = self.divergence(stack, mean, variance, batch.labels, noise)
+        weight = warm_up(epoch, stack.h["warmup_epochs"])
+        return self.weigh(stack, (r + (stack.h["beta"] * weight)[:, None] * kl).mean(1), weight)
 
-    def validate(self, stack: Stack, batch: Batch, streams: Streams) -> dict[str, Tensor]:
+    def validate(self, stack: Stack, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Return sums of R, KL and R + KL over the cells, one draw each (full likelihood, KL unweighted)."""
-        r, kl = self.local_terms(stack, batch, streams)
+        r, kl = self.local_terms(stack, batch, noise)
         return {"nelbo": (r + kl).sum(1), "reconstruction": r.sum(1), "kl": kl.sum(1)}
 
-    def local_terms(self, stack: Stack, batch: Batch, streams: Streams) -> tuple[Tensor, Tensor]:
+    def local_terms(self, stack: Stack, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         """Return (R, KL) of each cell in evaluation mode with one draw of z and mask, nats: [members, cells] each."""
         mean, variance = self.encode(stack, batch)
-        z = mean + variance.sqrt() * streams.normal(self.n_latents, len(batch))
+        z = mean + variance.sqrt() * noise["z"]
         log_mean = log_means(self.decode(stack, z, training=False), batch.log_library)
         r = negative_log_likelihood(batch.counts, log_mean, stack.p["log_dispersion"])
-        return r, gaussian_kl(mean, variance, self.prior_mean(stack, batch.labels, streams))
+        return r, self.divergence(stack, mean, variance, batch.labels, noise)
+
+    def log_weight(
+        self,
+        stack: Stack,
+        batch: Batch,
+        mean: Tensor,
+        variance: Tensor,
+        hidden: list[tuple[Tensor, Tensor]],
+        noise: Noise,
+    ) -> Tensor:
+        """Return the log of one sample's importance weight up to a constant of each cell, nats: [members, cells].
+
+        `hidden` are the decoder's layers, their normalisation folded in.
+        """
+
+        def log_likelihood(z: Tensor) -> Tensor:
+            return self.varying_likelihood(stack, batch, hidden, z)
+
+        prior_mean = self.prior_mean(stack, batch.labels, noise)
+        return log_weight(mean, variance, noise["z"], prior_mean, log_likelihood)
+
+    def varying_likelihood(self, stack: Stack, batch: Batch, hidden: list[tuple[Tensor, Tensor]], z: Tensor) -> Tensor:
+        """Return what of log p(x|z) depends on z, nats: [members, cells]."""
+        for weight, bias in hidden:
+            z = torch.relu(torch.baddbmm(bias, weight, z))
+        log_mean = log_means(layers.linear(stack, "logits", z), batch.log_library)
+        return varying_part(batch.counts, log_mean, stack.p["log_dispersion"])
+
+
+def warm_up(epoch: Tensor, epochs: Tensor) -> Tensor:
+    """Return the weight of an epoch: e / E, at most 1, and 1 throughout where E is 0."""
+    return (epoch / epochs).nan_to_num(nan=1.0).clamp(max=1)
 
 
 def gaussian_kl(mean: Tensor, variance: Tensor, prior_mean: Tensor | float) -> Tensor:
@@ -120,7 +181,7 @@ class CountVAE(BatchedModel):
     """Base of the models of svae.md; a subclass chooses the network."""
 
     network_class: type[CountVAENetwork] = CountVAENetwork
-    along_members = BatchedModel.along_members | {"warmup_epochs"}
+    along_members = BatchedModel.along_members | {"warmup_epochs", "beta", "scale_by_cells"}
 
     @classmethod
     def network(cls, params: Any, n_genes: int, n_latents: int, n_perturbations: int) -> CountVAENetwork:
@@ -129,8 +190,9 @@ class CountVAE(BatchedModel):
 
     @classmethod
     def hyper(cls, params: Any, train: ad.AnnData) -> dict[str, float]:
-        """Return the warm-up."""
-        return {"warmup_epochs": params.warmup_epochs}
+        """Return warm-up, weight of the KL and scale of the loss."""
+        scale = float(train.n_obs) if params.scale_by_cells else 1.0
+        return {"warmup_epochs": params.warmup_epochs, "beta": params.beta, "scale": scale}
 
     def _network(self, cells: ad.AnnData) -> tuple[CountVAENetwork, Stack, Cells]:
         categories = cells.obs["perturbation"].cat
@@ -150,15 +212,55 @@ class CountVAE(BatchedModel):
         return np.concatenate(parts).astype(np.float64)
 
     @torch.no_grad()
-    def likelihood(self, cells: ad.AnnData, rng: np.random.Generator) -> Float[np.ndarray, " cells"]:
-        """Return R + KL of each cell, nats, averaged over draws of z and mask."""
+    def likelihood(self, cells: ad.AnnData, rng: np.random.Generator, samples: int = 0) -> Likelihood:
+        """Return R + KL of each cell, averaged over draws of z and mask, and IWELBO from so many of them, nats."""
+        params: Any = self.params
         network, stack, data = self._network(cells)
         seed = np.random.SeedSequence(int(rng.integers(2**63)))
-        streams = Streams([seed], stack.device, stack.dtype)
-        streams.start(0, 0)
-        parts = []
-        for start, stop in chunks(cells.n_obs, CHUNK):
-            batch = data.gather(torch.arange(start, stop)[None])
-            draws = [sum(network.local_terms(stack, batch, streams))[0] for _ in range(LIKELIHOOD_DRAWS)]  # type: ignore[index]
-            parts.append(torch.stack(draws).mean(0).numpy())
-        return np.concatenate(parts).astype(np.float64)
+        streams = [Streams([seed], stack.device, stack.dtype) for _ in (NELBO, IWELBO)]
+        for purpose, stream in zip((NELBO, IWELBO), streams, strict=True):
+            stream.start(purpose, 0)
+        weigh = network.log_weight
+        if params.compile == "auto" and samples:
+            weigh = compiled(network.log_weight, isolated=False)
+        nelbo, bounds = [], []
+        for ends in chunks(cells.n_obs, BLOCK):
+            block = _Block(network, stack, data.gather(torch.arange(*ends)[None]))
+            nelbo.append(block.nelbo(streams[0]))
+            if samples:
+                # a graph is made for one number of cells
+                bounds.append(
+                    block.iwelbo(streams[1], samples, weigh if ends[1] - ends[0] == BLOCK else network.log_weight)
+                )
+        return Likelihood(torch.cat(nelbo).numpy(), torch.cat(bounds).numpy() if samples else None)
+
+
+class _Block:
+    """Some cells of a stack of one member, encoded; what no z changes is computed once."""
+
+    def __init__(self, network: CountVAENetwork, stack: Stack, batch: Batch) -> None:
+        self.network, self.stack, self.batch = network, stack, batch
+        self.mean, self.variance = network.encode(stack, batch)
+        self.constant = constant_part(batch.counts, stack.p["log_dispersion"])
+        self.hidden = layers.folded(stack, "decoder")
+
+    def _noise(self, streams: Streams) -> Noise:
+        return self.network.noise(streams, len(self.batch), training=False)
+
+    def nelbo(self, streams: Streams) -> Tensor:
+        """Return R + KL, nats: [cells], double."""
+        total = torch.zeros_like(self.constant)
+        for _ in range(LIKELIHOOD_DRAWS):
+            noise = self._noise(streams)
+            z = self.mean + self.variance.sqrt() * noise["z"]
+            total += self.network.divergence(self.stack, self.mean, self.variance, self.batch.labels, noise)
+            total -= self.network.varying_likelihood(self.stack, self.batch, self.hidden, z)
+        return (total / LIKELIHOOD_DRAWS - self.constant)[0]
+
+    def iwelbo(self, streams: Streams, samples: int, weigh: Callable[..., Tensor]) -> Tensor:
+        """Return the importance-weighted bound, nats: [cells], double; `weigh` is the network's `log_weight`."""
+
+        def draw() -> Tensor:
+            return weigh(self.stack, self.batch, self.mean, self.variance, self.hidden, self._noise(streams))
+
+        return (log_mean_weight(draw, samples) + self.constant)[0]

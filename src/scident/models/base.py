@@ -18,7 +18,7 @@ from scipy import sparse
 
 from scident.errors import ScidentError, reason_of
 from scident.params import PluginParams
-from scident.types import Latents, Targets
+from scident.types import Latents, Likelihood, Targets
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,30 @@ class Model(ABC):
         """Return which latents each of the K perturbations moves, if the model has such parameters."""
         return None
 
-    def likelihood(self, cells: ad.AnnData, rng: np.random.Generator) -> Float[np.ndarray, " cells"]:
-        """Return the negative ELBO of each cell, nats; only asked of models that give a likelihood."""
+    def likelihood(self, cells: ad.AnnData, rng: np.random.Generator, samples: int = 0) -> Likelihood:
+        """Return both bounds of each cell, the importance-weighted one from so many samples (0: not at all).
+
+        Only asked of models that give a likelihood.
+        """
         raise ScidentError(f"{type(self).__name__} declares a likelihood but does not implement one")
+
+    def adapt(self, cells: ad.AnnData, rng: np.random.Generator, published: bool = False) -> "Model":
+        """Return this model with what a perturbation never trained on needs fitted to `cells`, all else frozen.
+
+        Only asked of models with ``info.adapts``, after `retrain_members`. `published`: fit as published code does.
+        """
+        raise ScidentError(f"{type(self).__name__} says it adapts but does not implement it")
+
+    @classmethod
+    def retrain_members(
+        cls, members: Sequence[Member], fitted: Sequence[Fitted], published: bool, checkpoints: Path | None = None
+    ) -> list[Fitted]:
+        """Prepare fitted members for `adapt`, from their training cells; models that adapt may train once more."""
+        return list(fitted)
+
+    def prepared(self) -> "Model":
+        """Return the model that `retrain_members` left, the one to be adapted and scored on held-out cells."""
+        return self
 
     @classmethod
     def fit_members(cls, members: Sequence[Member], checkpoints: Path | None = None) -> list[Fitted]:

@@ -1,18 +1,13 @@
 """Independent component analysis of log-normalised expression: the serious linear competitor."""
 
-import logging
-import warnings
-
 import anndata as ad
 import numpy as np
 from pydantic import Field
 
 from scident.info import ModelInfo
-from scident.models._linear import LinearEncoder
+from scident.models._linear import LinearEncoder, solve
 from scident.models.base import log_normalised
 from scident.params import PluginParams
-
-log = logging.getLogger(__name__)
 
 info = ModelInfo(
     label="FastICA",
@@ -40,7 +35,6 @@ class FastICA(LinearEncoder):
     def fit(self, train: ad.AnnData, val: ad.AnnData, rng: np.random.Generator) -> None:
         """Fit on training cells from a random start; non-convergence is logged, the last iterate is used."""
         from sklearn.decomposition import FastICA as Solver
-        from sklearn.exceptions import ConvergenceWarning
 
         x = log_normalised(train)
         solver = Solver(
@@ -51,9 +45,5 @@ class FastICA(LinearEncoder):
             tol=self.params.tolerance,
             random_state=int(rng.integers(2**31)),
         )
-        with warnings.catch_warnings(record=True) as raised:
-            warnings.simplefilter("always", ConvergenceWarning)
-            solver.fit(x)
-        if any(issubclass(w.category, ConvergenceWarning) for w in raised):
-            log.warning("FastICA did not converge in %d iterations", self.params.max_iterations)
+        solve(solver, x)
         self.state = {"centre": solver.mean_, "weights": solver.components_.T}

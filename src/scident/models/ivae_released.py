@@ -4,8 +4,7 @@ import anndata as ad
 import numpy as np
 
 from scident.info import ModelInfo
-from scident.models._count_vae import CountVAEParams
-from scident.models._sparse_prior import SparsePrior
+from scident.models._sparse_prior import SparsePrior, SparsePriorParams
 from scident.types import Targets
 
 info = ModelInfo(
@@ -14,6 +13,7 @@ info = ModelInfo(
     role="method",
     gives=("latents", "targets", "likelihood"),
     label_conditioned=True,
+    adapts=True,
     identifiability="affine",
     assumes="shifts of enough perturbations span the latent space",
     likelihood="negative binomial",
@@ -23,7 +23,7 @@ TARGETS_PER_PERTURBATION = 2
 """The authors call the two latents with the largest shift the targets of a perturbation."""
 
 
-class Params(CountVAEParams):
+class Params(SparsePriorParams):
     """Parameters of iVAE."""
 
 
@@ -32,7 +32,7 @@ class IVAE(SparsePrior):
 
     def finish(self, train: ad.AnnData) -> None:
         """Keep the spread of each latent, the unit its shifts are judged in."""
-        self.state["spread"] = self.spread(train)
+        self.state["spread"] = np.asarray(self.embed(train).std(0))
 
     def targets(self) -> Targets:
         """Return |shift| × q per latent sd as scores and the two largest |shift| of each perturbation as targets."""

@@ -1,5 +1,7 @@
 """Variational autoencoder with a standard normal prior: what the count VAE does without perturbation labels."""
 
+from pydantic import Field
+
 from scident.info import ModelInfo
 from scident.models._count_vae import CountVAE, CountVAEParams
 
@@ -15,6 +17,8 @@ info = ModelInfo(
 
 class Params(CountVAEParams):
     """Parameters of the VAE."""
+
+    beta: float = Field(1, ge=1, le=1, description="Always 1; `beta_vae` is for others.")
 
 
 class VAE(CountVAE):

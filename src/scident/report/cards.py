@@ -7,7 +7,7 @@ from markupsafe import Markup, escape
 
 from scident.report import style
 from scident.report.tables import optional, to_html
-from scident.report.view import Headline, Plan, Tables, shown_points
+from scident.report.view import Headline, Plan, Tables, headline_variant, shown_points
 
 DECLARED = ("identifiability", "assumes", "likelihood", "source", "licence")
 """What a model says of itself, beside its role."""
@@ -45,12 +45,12 @@ def spread_table(plan: Plan, found: Tables, heads: list[Headline]) -> Markup | N
         labels |= {f"{scope}.units": f"sd over replicates<small>{style.SCOPES[scope]}</small>"}
         labels |= {f"{scope}.seeds": f"sd over seeds<small>{style.SCOPES[scope]}</small>"}
         summary = head.place.of(shown_points(found.summary, plan))
-        variant = plan["metrics"][head.metric]["variants"][0]
+        variant = headline_variant(plan, head.metric, scope)
         summary = summary[(summary["metric"] == head.metric) & (summary["variant"] == variant)].set_index("model")
+        spread = {kind: summary[f"sd_{kind}"].to_dict() for kind in ("units", "seeds")}
         for row in (row for row in head.rows if row.status == "ok"):
             cells = rows.setdefault(row.model, {"model": escape(row.label)})
-            cells[f"{scope}.units"] = optional(summary.loc[row.model, "sd_units"], "{:.3f}")
-            cells[f"{scope}.seeds"] = optional(summary.loc[row.model, "sd_seeds"], "{:.3f}")
+            cells |= {f"{scope}.{kind}": optional(values[row.model], "{:.3f}") for kind, values in spread.items()}
     if not rows:
         return None
     frame = pd.DataFrame(list(rows.values()), columns=list(labels)).fillna("")

@@ -129,6 +129,8 @@ def target_matrices(aligned: pd.DataFrame, selected: pd.DataFrame, plan: Plan, s
 def training_curves(curves: pd.DataFrame, plan: Plan, slug: str) -> list[tuple[str, str, str]]:
     """Draw one figure per quantity of the training history, a thin line per member, coloured by model.
 
+    A second training has figures of its own; extra members, trained on fewer perturbations, are not drawn.
+
     Parameters
     ----------
     curves
@@ -145,11 +147,13 @@ def training_curves(curves: pd.DataFrame, plan: Plan, slug: str) -> list[tuple[s
     models = [m for m in plan["models"] if m in set(curves["model"])]
     colours = {m: style.MODEL_COLOURS[i % len(style.MODEL_COLOURS)] for i, m in enumerate(models)}
     drawn = []
-    for quantity, rows in curves.groupby("quantity", sort=True):
+    shown = curves[(curves["phase"] != "select") & ~curves["member"].astype(str).str.contains(r"\.v\d+$")]
+    for (quantity, again), rows in shown.groupby(["quantity", shown["phase"] == "retrain"], sort=True):
         finite = rows[np.isfinite(rows["value"])]
         if finite.empty:
             continue
-        name, caption = f"{slug}-{quantity}", str(quantity).replace("_", " ")
+        name = f"{slug}-{quantity}{'-retrain' if again else ''}"
+        caption = str(quantity).replace("_", " ") + (", second training" if again else "")
         with style.look():
             figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
             axes = figure.subplots()
@@ -157,9 +161,9 @@ def training_curves(curves: pd.DataFrame, plan: Plan, slug: str) -> list[tuple[s
                 step = -(-len(line) // MAX_POINTS)
                 kept = line.sort_values("epoch").iloc[::step]
                 axes.plot(kept["epoch"], kept["value"], color=colours[model], lw=0.8, alpha=0.7)
-            shown = [m for m in models if m in set(finite["model"])]
-            handles = [axes.plot([], [], color=colours[m], lw=2)[0] for m in shown]
-            axes.legend(handles, [plan["models"][m]["label"] for m in shown])
+            present = [m for m in models if m in set(finite["model"])]
+            handles = [axes.plot([], [], color=colours[m], lw=2)[0] for m in present]
+            axes.legend(handles, [plan["models"][m]["label"] for m in present])
             # The first epochs are far off the scale of everything that follows.
             low, high = np.quantile(finite["value"], [0.0, 0.97])
             margin = 0.04 * (high - low) or 0.5

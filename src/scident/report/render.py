@@ -10,7 +10,7 @@ import yaml
 from markupsafe import Markup, escape
 
 from scident.contracts import HASHES
-from scident.report import cards, figures, jobs, style, tables, view, words
+from scident.report import cards, choosing, figures, heldout, jobs, style, tables, view, words
 from scident.report.view import Headline, Place, Plan, Tables
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -41,7 +41,6 @@ def report(plan: Plan, found: Tables) -> Report:
         colours=style.ROLE_COLOURS,
         roles=style.ROLES,
         sections=sections,
-        selection=tables.selection_table(plan, found.selected),
         failures=jobs.failure_table(failed),
         costs=jobs.cost_table(plan, found.costs),
         metrics=cards.metric_cards(plan),
@@ -50,8 +49,8 @@ def report(plan: Plan, found: Tables) -> Report:
         n_models=len(plan["models"]),
         n_runs=sum(run["skipped"] is None for run in plan["runs"]),
     )
-    csv = {"summary": found.summary, "ranks": found.ranks, "selected": found.selected, "costs": found.costs}
-    return Report(page, drawn, csv | {"failures": failed})
+    names = ("summary", "ranks", "selected", "grid", "differences", "costs")
+    return Report(page, drawn, {name: getattr(found, name) for name in names} | {"failures": failed})
 
 
 def _section(
@@ -67,10 +66,14 @@ def _section(
     whole = Place(dataset, split, "")
     slug = f"{dataset}-{split}"
     run = next(r for r in plan["runs"] if (r["dataset"], r["split"]) == pair)
-    matrices = figures.target_matrices(whole.of(found.aligned), whole.of(found.selected), plan, f"targets-{slug}")
+    selected = whole.of(found.selected)
+    used = selected[selected["default"].astype(bool)]
+    matrices = figures.target_matrices(whole.of(found.aligned), used, plan, f"targets-{slug}")
+    chosen = choosing.choices(plan, whole.of(found.grid), selected, f"grid-{slug}")
     curves = figures.training_curves(whole.of(found.curves), plan, f"curves-{slug}")
     headlines = [(f"headline-{h.place.slug}", h, figures.headline(h)) for h in shown]
     drawn |= {name: svg for name, _, svg in [*headlines, *matrices, *curves]}
+    drawn |= {choice.name: choice.svg for choice in chosen if choice.svg}
     models = view.order_of_models(plan, shown[0] if shown else None)
     return {
         "id": slug,
@@ -88,6 +91,10 @@ def _section(
         "scores": [_scores(plan, found, place, models) for place in places],
         "matrices": [(caption, Markup(svg)) for _, caption, svg in matrices],
         "curves": [(caption, Markup(svg)) for _, caption, svg in curves],
+        "choices": [(choice, Markup(choice.svg)) for choice in chosen],
+        "choosing": choosing.title(chosen),
+        "bounds": heldout.bounds(plan, found, dataset, split, models),
+        "fitted": heldout.FITTED[heldout.fitted_as(plan, split)],
         "comparisons": [_comparisons(plan, found, place) for place in places if _tested(found, place)],
     }
 

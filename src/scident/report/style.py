@@ -59,6 +59,8 @@ REASONS = {
     "oom": "the job ran out of memory",
     "shape": "an output had the wrong shape",
     "exception": "the code raised an error",
+    "nothing_to_fit": "its likelihood asks for no perturbation label, so nothing is fitted to held-out ones",
+    "not_retrained": "only the selected grid point is fitted to held-out perturbations",
     "variant_missing": "the metric left this variant out",
 }
 """Status reasons of the score table in words."""
@@ -80,6 +82,12 @@ def number(value: float) -> str:
 def interval(low: float, high: float) -> str:
     """Format an interval as ``[low, high]``."""
     return f"[{number(low)}, {number(high)}]"
+
+
+def signed(value: float) -> str:
+    """Format a difference: a number with its sign."""
+    text = number(value)
+    return f"+{text}" if value > 0 and text != number(0.0) else text
 
 
 def plural(count: int, noun: str) -> str:

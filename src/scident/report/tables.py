@@ -49,7 +49,8 @@ def score_table(plan: Plan, tables: Tables, place: Place, models: list[str]) -> 
     shown = summary[applies.astype(bool)]
     if shown.empty:
         return None, {}
-    columns = [(m, v) for m in plan["metrics"] for v in sorted(set(shown.loc[shown["metric"] == m, "variant"]))]
+    present = set(zip(shown["metric"], shown["variant"], strict=True))
+    columns = [(m, v) for m, declared in plan["metrics"].items() for v in declared["variants"] if (m, v) in present]
     bold = _bold(place.of(tables.ranks))
     cells = {(r["model"], r["grid_point"], r["metric"], r["variant"]): r for r in shown.to_dict("records")}
     floors = {
@@ -115,28 +116,6 @@ def comparison_table(plan: Plan, ranks: pd.DataFrame, name: str) -> Markup:
     headings = ("Metric", "Best", "Compared with", "Median gain", "95 % t interval of the mean gain", "Rank-biserial")
     labels = dict(zip(rows[0], (*headings, "Units", "Test", "p (Holm)", "Verdict"), strict=True))
     return to_html(pd.DataFrame(rows), name, labels)
-
-
-def selection_table(plan: Plan, selected: pd.DataFrame) -> Markup | None:
-    """Return the choices of models that had any; None without grids."""
-    several = selected[selected["rule"] != "only"]
-    if several.empty:
-        return None
-    rows = [
-        {
-            "model": escape(plan["models"][r["model"]]["label"]),
-            "dataset": escape(plan["datasets"][r["dataset"]]["label"]),
-            "split": escape(plan["splits"][r["split"]]["label"]),
-            "replicate": str(r["replicate"]),
-            "grid_point": escape(r["grid_point"]),
-            "rule": escape(r["rule"]),
-            "score": optional(r["score"], "{:,.2f}"),
-            "regret": optional(r["regret"], "{:.3f}"),
-        }
-        for r in several.to_dict("records")
-    ]
-    headings = ("Model", "Dataset", "Split", "Replicate", "Grid point", "Rule", "Validation nELBO", "Regret in MCC")
-    return to_html(pd.DataFrame(rows), "selection-table", dict(zip(rows[0], headings, strict=True)))
 
 
 def optional(value: float, form: str) -> str:

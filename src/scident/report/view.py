@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scident import io
 from scident.aggregate.intervals import SEED_SD, SEED_SE, T_OVER_REPLICATES
 from scident.aggregate.units import CEILING_MODEL, SELECTED, at_selection, ceiling, floor_model, per_unit
+from scident.info import HELDOUT_PROTOCOLS
 from scident.metrics.base import SCOPES_OF_PROTOCOL
 from scident.report import style
 
@@ -20,7 +21,7 @@ Plan = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Tables:
-    """The seven aggregate tables."""
+    """The aggregate tables."""
 
     scores: pd.DataFrame
     summary: pd.DataFrame
@@ -29,6 +30,8 @@ class Tables:
     costs: pd.DataFrame
     aligned: pd.DataFrame
     curves: pd.DataFrame
+    grid: pd.DataFrame
+    differences: pd.DataFrame
 
     @classmethod
     def read(cls, folder: Path) -> "Tables":
@@ -122,6 +125,13 @@ def headline_metric(plan: Plan, dataset: str) -> str | None:
     return preferred if preferred in usable else next(iter(usable), None)
 
 
+def headline_variant(plan: Plan, metric: str, scope: str) -> str:
+    """Return the variant of a metric that stands for it on a scope: the first one with rows there."""
+    variants = plan["metrics"][metric]["variants"]
+    protocols = [variant for variant in variants if variant in HELDOUT_PROTOCOLS]
+    return str(protocols[0] if scope == "ood" and protocols else variants[0])
+
+
 def scopes_of(plan: Plan, split: str) -> tuple[str, ...]:
     """Return the scopes shown for a split, in reading order."""
     return SCOPES_OF_PROTOCOL[plan["splits"][split]["protocol"]][:2]
@@ -149,7 +159,7 @@ def headline(plan: Plan, tables: Tables, place: Place) -> Headline | None:
     found = place.of(shown_points(tables.summary, plan))
     if metric is None:
         return None
-    variant = plan["metrics"][metric]["variants"][0]
+    variant = headline_variant(plan, metric, place.scope)
     found = found[(found["metric"] == metric) & (found["variant"] == variant)]
     found = found[found["status"] != "not_applicable"]
     if found.empty:

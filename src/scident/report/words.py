@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from scident.aggregate.ranks import CLAIM_FROM, RANKED_ROLES
 from scident.report import style
-from scident.report.view import Headline, Plan, Row, Tables
+from scident.report.view import Headline, Plan, Row, Tables, headline_variant
 
 CERTAIN, PROVISIONAL, OPEN = "certain", "provisional", "open"
 """How sure a ranking is; also the badge's CSS class."""
@@ -34,7 +34,7 @@ def answer(plan: Plan, tables: Tables, head: Headline) -> Answer:
     if not plan["datasets"][head.place.dataset]["has_truth"]:
         return Answer(where, OPEN, "no ranking claim", _blind(plan, head, candidates))
     ranks = head.place.of(tables.ranks)
-    variant = plan["metrics"][head.metric]["variants"][0]
+    variant = headline_variant(plan, head.metric, head.place.scope)
     ranks = ranks[(ranks["metric"] == head.metric) & (ranks["variant"] == variant)]
     best = head.row(str(ranks["best"].iloc[0])) if len(ranks) else candidates[0]
     extreme = "highest" if head.better == "higher" else "lowest"

@@ -46,6 +46,8 @@ def members_table(spec: Spec) -> pd.DataFrame:
             "status": "failed",
             "reason": "killed",
             "epochs": 0,
+            "role": "member",
+            "retrained": "no",
         }
         for r, g, s in spec["members"]
     ]

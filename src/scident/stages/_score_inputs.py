@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from scident import io, rng
 from scident.errors import ContractError
 from scident.metrics.base import SCOPES, Inputs, Member
-from scident.types import CellIndex, Factors, Scope, TargetMask, Targets
+from scident.types import CellIndex, Factors, Likelihood, Scope, TargetMask, Targets
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,8 @@ def find_members(infer: Iterable[Path], wanted: Iterable[Key]) -> dict[Key, Foun
         status = _status(shard)
         if status.get("status") != "ok":
             lost = str(status.get("reason") or "killed")
-        for row in _members(shard).to_dict("records"):
+        table = _members(shard)
+        for row in table[table["role"] == "member"].to_dict("records"):
             said = row if row["status"] != "ok" else status.get("members", {}).get(row["member"], row)
             folder = shard / row["member"]
             if said["status"] != "ok":
@@ -116,7 +117,7 @@ def _members(shard: Path) -> pd.DataFrame:
         return io.empty_table("members")
 
 
-def read_member(folder: Path, key: Key, world: World, *, label_conditioned: bool) -> Member:
+def read_member(folder: Path, key: Key, world: World, *, label_conditioned: bool, adapts: bool = False) -> Member:
     """Read what a member gave, its rows brought into the order of the data file.
 
     Raises
@@ -129,13 +130,21 @@ def read_member(folder: Path, key: Key, world: World, *, label_conditioned: bool
     order = pd.Index(cell_id).get_indexer(cells)
     if z.ndim != 2 or len(z) != len(cell_id) or (order < 0).any():
         raise ContractError(f"shape: latents are {z.shape} and lack {int((order < 0).sum())} of {len(cells)} cells")
-    targets, nelbo = None, None
+    targets, likelihood = None, {}
     if (folder / "targets.parquet").is_file():
         targets = _read_targets(folder / "targets.parquet", world, z.shape[1])
     if (folder / "likelihood.parquet").is_file():
-        likelihood = io.read_table(folder / "likelihood.parquet", "likelihood").set_index("cell_id")["nelbo"]
-        nelbo = likelihood.reindex(cells).to_numpy(dtype=np.float64)
-    return Member(*key, z[order], targets, nelbo, label_conditioned)
+        table = io.read_table(folder / "likelihood.parquet", "likelihood")
+        likelihood = {str(protocol): _bounds(rows, cells) for protocol, rows in table.groupby("protocol")}
+    return Member(*key, z[order], targets, likelihood, label_conditioned, adapts)
+
+
+def _bounds(rows: pd.DataFrame, cells: pd.Index) -> Likelihood:
+    """Bring the bounds of one protocol into the order of the data file."""
+    nelbo, iwelbo = rows.set_index("cell_id")[["nelbo", "iwelbo"]].reindex(cells).to_numpy(dtype=np.float64).T
+    # Without a single value beside a known ELBO it was not asked for; without either the computation failed.
+    asked = bool(rows["iwelbo"].notna().any() or rows["nelbo"].isna().all())
+    return Likelihood(nelbo, iwelbo if asked else None)
 
 
 def _read_targets(path: Path, world: World, n_latents: int) -> Targets | None:
@@ -175,6 +184,7 @@ def inputs_for(world: World, scope: Scope, members: tuple[Member, ...], spec: Ma
         shift=world.shift,
         targets_true=world.targets_true,
         seeds=tuple(spec["seeds"]),
+        protocol=spec["protocol"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Aggregate stage: every score, target matrix, training curve and cost of a benchmark in seven tables."""
+"""Aggregate stage: every score, target matrix, training curve and cost of a benchmark in nine tables."""
 
 import logging
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from scident import contracts, io
-from scident.aggregate import collect, costs, intervals, ranks, select, units
+from scident.aggregate import collect, costs, differences, intervals, ranks, select, units
 
 log = logging.getLogger(__name__)
 
 
 def run(plan: dict[str, Any], results: Path, out: Path) -> None:
-    """Write ``scores``, ``summary``, ``ranks``, ``selected``, ``costs``, ``aligned`` and ``curves`` (parquet) to `out`.
+    """Write nine tables (parquet) to `out`, named as in `scident.report.view.Tables`.
 
     Parameters
     ----------
@@ -25,7 +25,9 @@ def run(plan: dict[str, Any], results: Path, out: Path) -> None:
         Folder of the tables.
     """
     scores = collect.collect_scores(plan, results)
-    selected = _filled(select.select(scores, plan), "selected")
+    curves = collect.collect_curves(plan, results)
+    grids = select.grids(scores, curves, plan)
+    selected = _filled(select.select(grids, plan), "selected")
     chosen = units.at_selection(scores, selected)
     several = chosen[chosen["grid_point"] == units.SELECTED]
     shown = pd.concat([scores, several], ignore_index=True) if len(several) else scores
@@ -37,7 +39,9 @@ def run(plan: dict[str, Any], results: Path, out: Path) -> None:
         "selected": selected,
         "costs": costs.collect_costs(plan, results, folders[0] if folders else None),
         "aligned": collect.collect_aligned(plan, results),
-        "curves": collect.collect_curves(plan, results),
+        "curves": curves,
+        "grid": _filled(select.curve(grids), "grid"),
+        "differences": _filled(differences.differences(chosen, plan), "differences"),
     }
     for name, table in tables.items():
         io.write_table(table, out / f"{name}.parquet", name)

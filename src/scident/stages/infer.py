@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 
@@ -13,6 +12,7 @@ from scident import io, registry, rng
 from scident.errors import NonFiniteError, NotApplicable, reason_of
 from scident.info import ModelInfo
 from scident.models.base import Model
+from scident.stages._bounds import World, likelihoods
 from scident.stages._cost import measured
 from scident.stages._members import Spec, load_states, member_id, members_table, model_class, status
 from scident.types import Targets
@@ -47,13 +47,13 @@ def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], pa
         with measured() as costs:
             known = truth if info.role == "positive_control" else ()
             for replicate in sorted(set(table["replicate"])):
-                world = _World(replicate, data, known, cut)  # one replicate in memory at a time
+                world = World(replicate, data, known, cut)  # one replicate in memory at a time
                 for fit, rows in table[table["replicate"] == replicate].groupby("fitted_as"):
                     first, *copies = (folder / member for member in rows["member"])
                     source = fitted[str(fit)]
                     outcome = source["status"], source["reason"]
                     if outcome[0] == "ok":
-                        outcome = _infer(spec, info, rows.iloc[0], states[str(fit)], world, first)
+                        outcome = _infer(spec, info, rows.iloc[0], states[str(fit)], world, first, source["retrained"])
                     for copy in copies if first.is_dir() else []:  # a deterministic model's one fit, under every seed
                         shutil.copytree(first, copy)
                     table.loc[rows.index, "status"], table.loc[rows.index, "reason"] = outcome
@@ -87,25 +87,14 @@ def written_members(spec: Spec, stochastic: bool) -> pd.DataFrame:
     return full.sort_values(["replicate", "grid_point", "seed"], ignore_index=True)
 
 
-class _World:
-    """Cells of one replicate, their parts and, for a positive control, their truth."""
-
-    def __init__(self, replicate: int, data: Sequence[Path], truth: Sequence[Path], cut: pd.DataFrame) -> None:
-        self.cells = io.read_data(data[replicate])
-        self.truth: ad.AnnData | None = io.read_truth(truth[replicate]) if truth else None
-        own = cut[cut["replicate"] == replicate].set_index("cell_id")["part"]
-        self.part = own.reindex(self.cells.obs_names).to_numpy()
-
-    @property
-    def scored(self) -> np.ndarray:
-        """Cells some scope scores: all but training cells, and these too where published code scores them."""
-        released = not np.isin(self.part, ["fit", "score"]).any()
-        scored: np.ndarray = (self.part != "train") | released
-        return scored
-
-
 def _infer(
-    spec: Spec, info: ModelInfo, row: pd.Series, state: dict[str, np.ndarray], world: _World, folder: Path
+    spec: Spec,
+    info: ModelInfo,
+    row: pd.Series,
+    state: dict[str, np.ndarray],
+    world: World,
+    folder: Path,
+    retrained: str,
 ) -> tuple[str, str]:
     """Write one member's files and return (status, reason)."""
     try:
@@ -113,7 +102,7 @@ def _infer(
         model = model_class(spec["use"])(params, spec["n_latents"])
         model.state = state
         model.truth = world.truth
-        _write(spec, info, row, model, world, folder)
+        _write(spec, info, row, model, world, folder, retrained)
     except NotApplicable as reason:
         return "not_applicable", reason.reason
     except Exception as error:
@@ -122,7 +111,9 @@ def _infer(
     return "ok", ""
 
 
-def _write(spec: Spec, info: ModelInfo, row: pd.Series, model: Model, world: _World, folder: Path) -> None:
+def _write(
+    spec: Spec, info: ModelInfo, row: pd.Series, model: Model, world: World, folder: Path, retrained: str
+) -> None:
     cells = world.cells
     z = model.embed(cells)
     if z.ndim != 2 or len(z) != cells.n_obs:
@@ -130,17 +121,16 @@ def _write(spec: Spec, info: ModelInfo, row: pd.Series, model: Model, world: _Wo
     if not np.isfinite(z).all():
         raise NonFiniteError("latents")
     targets = model.targets() if "targets" in info.gives else None
-    nelbo = None
+    frame = None
     if "likelihood" in info.gives:
         names = {"dataset": spec["dataset"], "replicate": int(row["replicate"]), "split": spec["split"]}
         names |= {"model": spec["model"], "grid_point": row["grid_point"], "seed": int(row["seed"])}
-        nelbo = model.likelihood(io.subset(cells, world.scored), rng.generator("infer", **names))
+        frame = likelihoods(model, info, world, retrained, rng.generator("infer", **names), spec["iwelbo_samples"])
     io.write_latents(folder / "latents.npz", cells.obs_names.to_numpy(), z)
     if targets is not None:
         names_of = cells.obs["perturbation"].cat.categories.to_numpy()
         io.write_table(targets_table(targets, names_of), folder / "targets.parquet", "targets")
-    if nelbo is not None:
-        frame = pd.DataFrame({"cell_id": cells.obs_names[world.scored], "nelbo": nelbo})
+    if frame is not None:
         io.write_table(frame, folder / "likelihood.parquet", "likelihood")
 
 

@@ -143,8 +143,9 @@ class _Group:
                 self.lost[seed] = Outcome(place.status, place.reason)
                 continue
             try:
-                key, by_label = (replicate, grid_point, seed), bool(spec["label_conditioned"])
-                self.members[seed] = read_member(place.folder, key, world, label_conditioned=by_label)
+                key = (replicate, grid_point, seed)
+                declared = {name: bool(spec[name]) for name in ("label_conditioned", "adapts")}
+                self.members[seed] = read_member(place.folder, key, world, **declared)
             except Exception as error:
                 log.exception("cannot read member %s", place.folder)
                 self.lost[seed] = Outcome("failed", reason_of(error))

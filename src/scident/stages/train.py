@@ -1,6 +1,7 @@
 """Train stage: fit all members of one shard together, from training cells alone."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from scident import io, registry, rng
+from scident import io, registry, rng, selection
+from scident.info import ModelInfo
 from scident.models.base import Fitted, Member
+from scident.stages._choose import Extra, Point, by_criterion, criteria, extras
 from scident.stages._cost import measured
 from scident.stages._members import Spec, member_id, members_table, model_class, save_states, status
 
@@ -20,6 +23,9 @@ OUTPUTS = ("model.pt", "members.parquet", "history.parquet", "status.json")
 
 def run(spec: Spec, train: Path, out: Path, checkpoints: Path | None = None) -> None:
     """Fit the members of a shard and write model, members, history and status.
+
+    Where the model has a grid, each grid point is also judged by the criteria of `scident.selection`, and where it
+    adapts to perturbations it never saw, the members of the chosen grid point are prepared for that.
 
     Parameters
     ----------
@@ -33,11 +39,28 @@ def run(spec: Spec, train: Path, out: Path, checkpoints: Path | None = None) -> 
         Folder where members are kept, so that an interrupted or extended benchmark trains only what is missing.
     """
     registry.register(spec["plugins"])
+    info = registry.describe("models", spec["use"])
+    assert isinstance(info, ModelInfo)
     with measured() as costs:
         members = _members(spec, io.read_data(train))
-        log.info("training %s: %d members", spec["model"], len(members))
-        fitted = model_class(spec["use"]).fit_members(members, checkpoints)
-    _write(spec, out, members, fitted, costs)
+        keys = [(r, list(spec["grid"])[g]) for r, g, _ in spec["members"]]
+        one_each = dict(zip(reversed(keys), reversed(members), strict=True))
+        extra = extras(spec, one_each) if info.adapts and len(spec["grid"]) > 1 else []
+        log.info("training %s: %d members, %d to choose a grid point", spec["model"], len(members), len(extra))
+        kind = model_class(spec["use"])
+        fitted = kind.fit_members([*members, *(e.member for e in extra)], checkpoints)
+        own, others = fitted[: len(members)], fitted[len(members) :]
+        judged = _judge(keys, members, own, list(zip(extra, others, strict=True)), len(spec["grid"]))
+        again: dict[str, Fitted] = {}
+        if info.adapts and _lacks_some(members[0].train):
+            chosen = _chosen(spec, judged)
+            which = [i for i, key in enumerate(keys) if key in chosen and own[i].model is not None]
+            prepared = kind.retrain_members(
+                [members[i] for i in which], [own[i] for i in which], spec["published"], checkpoints
+            )
+            again = dict(zip([members[i].id for i in which], prepared, strict=True))
+    everyone = [*members, *(e.member for e in extra)]
+    _write(spec, out, _table(spec, everyone, fitted, again), everyone, fitted, again, (keys, judged), costs)
 
 
 def write_failed(spec: Spec, out: Path, reason: str) -> None:
@@ -72,27 +95,102 @@ def _world(cells: ad.AnnData, replicate: int) -> tuple[ad.AnnData, ad.AnnData, s
     return train, val, io.digest_cells(train) + io.digest_cells(val)
 
 
-def _write(spec: Spec, out: Path, members: list[Member], fitted: list[Fitted], costs: dict[str, float]) -> None:
+def _judge(
+    keys: Sequence[Point],
+    members: Sequence[Member],
+    fitted: Sequence[Fitted],
+    extra: Sequence[tuple[Extra, Fitted]],
+    points: int,
+) -> dict[Point, dict[str, float]]:
+    """Return every criterion of every replicate and grid point; nothing where there is no choice."""
+    if points < 2:
+        return {}
+    runs: dict[Point, list[tuple[Member, Fitted]]] = {}
+    for key, member, one in zip(keys, members, fitted, strict=True):
+        runs.setdefault(key, []).append((member, one))
+    return criteria(runs, extra)
+
+
+def _chosen(spec: Spec, judged: Mapping[Point, Mapping[str, float]]) -> set[Point]:
+    """Return the grid point of each replicate that the configured rule chooses."""
+    found = set()
+    for replicate in {r for r, _, _ in spec["members"]}:
+        known = by_criterion(judged, replicate)
+        points = selection.judged(known, list(spec["grid"])) or list(spec["grid"])
+        rule = selection.applicable(spec["selection"], known, points) if len(points) > 1 else None
+        found.add((replicate, selection.choose(rule, known, points) if rule else points[0]))
+    return found
+
+
+def _lacks_some(train: ad.AnnData) -> bool:
+    """Return whether a perturbation of the dataset has no training cells."""
+    labels = train.obs["perturbation"]
+    return bool(labels.nunique() < len(labels.cat.categories))
+
+
+def _table(spec: Spec, members: list[Member], fitted: list[Fitted], again: Mapping[str, Fitted]) -> pd.DataFrame:
+    """Return contract ``members``: those the results are for, then those that only chose a grid point."""
     table = members_table(spec)
+    extra = [
+        {"member": m.id, "replicate": int(m.id[1:].split(".")[0]), "seed": 0, "fitted_as": m.id}
+        | {"grid_point": list(spec["grid"])[int(m.id.split(".")[1][1:])], "role": "heldout_validation"}
+        for m in members[len(table) :]
+    ]
+    table = pd.concat([table, pd.DataFrame(extra)], ignore_index=True) if extra else table
     table["status"] = ["ok" if f.model is not None else "failed" for f in fitted]
     table["reason"] = [f.reason for f in fitted]
     table["epochs"] = [f.epochs for f in fitted]
+    table["retrained"] = [_outcome(again.get(m.id)) for m in members]
     used = [m.params.model_dump(mode="json") | {"resolved": f.resolved} for m, f in zip(members, fitted, strict=True)]
     table["params"] = [io.canonical(params) for params in used]
-    states = {m.id: f.model.state for m, f in zip(members, fitted, strict=True) if f.model is not None}
-    history = [
-        {"member": m.id, "epoch": epoch, "phase": "train", "quantity": quantity, "value": value}
-        for m, f in zip(members, fitted, strict=True)
-        for epoch, quantity, value in f.history
-    ]
-    passes = sum(m.train.n_obs * f.epochs_run for m, f in zip(members, fitted, strict=True))
+    return table
+
+
+def _outcome(again: Fitted | None) -> str:
+    if again is None:
+        return "no"
+    return "ok" if again.model is not None else f"failed:{again.reason}"
+
+
+def _write(
+    spec: Spec,
+    out: Path,
+    table: pd.DataFrame,
+    members: list[Member],
+    fitted: list[Fitted],
+    again: Mapping[str, Fitted],
+    judged: tuple[Sequence[Point], Mapping[Point, Mapping[str, float]]],
+    costs: dict[str, float],
+) -> None:
+    wanted = zip(members, fitted, table["role"] == "member", strict=True)
+    states = {m.id: f.model.state for m, f, kept in wanted if kept and f.model is not None}
+    states |= {name: f.model.state for name, f in again.items() if f.model is not None}
+    both = list(zip(members, fitted, strict=True))
+    by_id = {m.id: m for m in members}
+    passes = sum(m.train.n_obs * f.epochs_run for m, f in both)
+    passes += sum(by_id[name].train.n_obs * f.epochs_run for name, f in again.items())
     extra: dict[str, Any] = {"cells_per_s": passes / costs["wall_s"]} if passes else {}
-    extra["n_params"] = max((sum(np.size(v) for v in s.values()) for s in states.values()), default=0)
+    sizes = [sum(np.size(v) for v in f.model.state.values()) for f in fitted if f.model is not None]
+    extra["n_params"] = max(sizes, default=0)
     save_states(out / "model.pt", states)
     io.write_table(table, out / "members.parquet", "members")
+    rows = [_curve(m.id, "train", f.history) for m, f in both]
+    rows += [_curve(name, "retrain", f.history) for name, f in again.items()]
+    rows += [
+        _curve(m.id, "select", [(f.epochs, name, value) for name, value in judged[1].get(key, {}).items()])
+        for key, (m, f) in zip(judged[0], both, strict=False)
+    ]
+    history = [row for curve in rows for row in curve]
     frame = pd.DataFrame(history) if history else io.empty_table("history")
     io.write_table(frame, out / "history.parquet", "history")
     io.write_json(status("train", table, costs | extra, _hashes(spec)), out / "status.json")
+
+
+def _curve(member: str, phase: str, history: Sequence[tuple[int, str, float]]) -> list[dict[str, Any]]:
+    return [
+        {"member": member, "epoch": epoch, "phase": phase, "quantity": quantity, "value": value}
+        for epoch, quantity, value in history
+    ]
 
 
 def _hashes(spec: Spec) -> dict[str, str]:

@@ -40,6 +40,14 @@ def test_notes_are_averaged_or_listed():
     assert notes_of(merged + ";failed:a, b") == {"score_source": "mask/shift", "base_rate": "0.15", "odd": ""}
 
 
+def test_summary_counts_rows_that_apply():
+    # a grid point that was selected in one replicate only has no fitted values in the others
+    other = rows({(1, 0): None, (1, 1): None}, status="not_applicable", reason="not_retrained")
+    found = summary(pd.concat([rows({(0, 0): 0.5, (0, 1): 0.6}), other])).iloc[0]
+    assert (found["status"], found["n_ok"], found["n_total"], found["units"]) == ("ok", 2, 2, 1)
+    assert summary(other).iloc[0][["status", "n_ok", "n_total"]].tolist() == ["not_applicable", 0, 0]
+
+
 def test_summary_of_failures_alone_is_failed():
     found = summary(rows({(0, 0): None, (1, 0): None}, status="failed", reason="killed")).iloc[0]
     assert (found["status"], found["reason"], found["units"]) == ("failed", "killed", 0)
@@ -67,9 +75,10 @@ def test_at_selection_follows_each_replicates_choice():
     scores = pd.concat(
         [rows({(0, 0): 0.1, (1, 0): 0.2}, grid_point="a"), rows({(0, 0): 0.3, (1, 0): 0.4}, grid_point="b")]
     )
-    selected = pd.DataFrame(
-        {"dataset": "d", "split": "s", "model": "m", "replicate": [0, 1], "grid_point": ["b", "a"], "rule": "val_nelbo"}
-    )
+    place = {"dataset": "d", "split": "s", "model": "m", "n_points": 2}
+    used = pd.DataFrame({**place, "replicate": [0, 1], "grid_point": ["b", "a"], "default": True})
+    other = pd.DataFrame({**place, "replicate": [0, 1], "grid_point": ["a", "a"], "default": False})
+    selected = pd.concat([other, used])
     found = at_selection(scores, selected)
     assert sorted(found["value"]) == [0.2, 0.3]
     assert set(found["grid_point"]) == {SELECTED}

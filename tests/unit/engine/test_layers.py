@@ -81,6 +81,33 @@ def test_trunk_is_the_same_layers_in_torch():
         torch.testing.assert_close(out[k].T, x)
 
 
+def test_folded_layers_are_the_trunk_outside_training():
+    parameters, buffers = layers.trunk_parameters("t", INPUTS, WIDTH, 2)
+    stack, h = made(parameters, buffers), cells()
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in (*stack.p.values(), *stack.b.values()):
+            value.copy_(torch.rand(value.shape, generator=g, dtype=value.dtype) + 0.1)
+    expected = layers.trunk(stack, "t", h, training=False)
+    for weight, bias in layers.folded(stack, "t"):
+        h = torch.relu(weight @ h + bias)
+    torch.testing.assert_close(h, expected)
+
+
+def test_products_alone_are_rounded_to_bfloat16():
+    stack, h = made(layers.linear_parameters("l", INPUTS, WIDTH)), cells()
+    exact = layers.linear(stack, "l", h)
+    stack.products = torch.bfloat16
+    found = layers.linear(stack, "l", h)
+    assert found.dtype == exact.dtype
+    assert not torch.equal(found, exact)
+    # eight bits of mantissa: each factor and the result are rounded by at most 2^-9
+    size = stack.p["l.weight"].abs() @ h.abs() + stack.p["l.bias"].abs()
+    assert bool(((found - exact).abs() <= 2**-7 * size).all())
+    rounded = stack.p["l.weight"].to(torch.bfloat16) @ h.to(torch.bfloat16)
+    torch.testing.assert_close(found - stack.p["l.bias"], rounded.double(), rtol=1e-12, atol=1e-12)
+
+
 def test_batch_norm_of_one_member_is_not_moved_by_another():
     parameters, buffers = layers.batch_norm_parameters("n", WIDTH)
     h = cells(0, WIDTH)

@@ -3,7 +3,15 @@ import pytest
 import torch
 from scipy import special, stats
 
-from scident.engine.likelihoods import digamma_difference, log_means, negative_log_likelihood, training_loss
+from scident.engine.likelihoods import (
+    constant_part,
+    digamma_difference,
+    log_gamma,
+    log_means,
+    negative_log_likelihood,
+    training_loss,
+    varying_part,
+)
 
 
 def inputs(log_dispersion=0.0, members=2, genes=7, cells=5, dtype=torch.float64):
@@ -90,11 +98,31 @@ def test_training_loss_differs_from_the_density_by_what_does_not_depend_on_the_l
 
 @pytest.mark.parametrize("t", [1e-6, 0.1, 1.0, 30.0, 1e5])
 def test_digamma_difference_is_scipys(t):
-    x = torch.tensor([0.0, 1.0, 5.0, 400.0], dtype=torch.float64)
-    expected = special.digamma(t + x.numpy()) - special.digamma(t)
-    np.testing.assert_allclose(
-        digamma_difference(torch.tensor([t], dtype=torch.float64), x), expected, rtol=1e-9, atol=1e-9
-    )
+    x, t = torch.tensor([0.0, 1.0, 5.0, 400.0], dtype=torch.float64), torch.tensor([t], dtype=torch.float64)
+    expected = special.digamma((t + x).numpy()) - special.digamma(t.numpy())
+    np.testing.assert_allclose(digamma_difference(t, x, t + x), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("x", [1e-6, 1e-3, 0.1, 1.0, 2.0, 5.5, 40.0, 1e4, 1e9])
+def test_log_gamma_is_scipys(x):
+    found = log_gamma(torch.tensor([x], dtype=torch.float64))
+    np.testing.assert_allclose(found, special.gammaln([x]), rtol=1e-11, atol=1e-11)
+
+
+def test_the_varying_part_does_not_need_double_precision():
+    """At t = e^10 and 40 counts a gene: 100 genes, so the error of a cell is that of numbers of a few hundred."""
+    counts, logits, log_library, r = inputs(10.0, genes=100)
+    exact = varying_part(counts, log_means(logits, log_library + 4), r)
+    single = varying_part(*(v.float() for v in (counts, log_means(logits, log_library + 4), r)))
+    torch.testing.assert_close(single.double(), exact, rtol=3e-7, atol=1e-4)
+
+
+def test_the_parts_do_not_see_each_others_arguments():
+    counts, logits, log_library, r = inputs()
+    mean, other = (log_means(o, log_library) for o in (logits, torch.flip(logits, [1])))
+    gap = [negative_log_likelihood(counts, m, r) + varying_part(counts, m, r) for m in (mean, other)]
+    torch.testing.assert_close(gap[0], gap[1], rtol=0, atol=1e-9)
+    torch.testing.assert_close(gap[0], -constant_part(counts, r), rtol=0, atol=1e-9)
 
 
 def test_a_cell_without_counts_costs_nothing():

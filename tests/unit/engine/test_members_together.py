@@ -33,7 +33,8 @@ def trained(worlds, names, epochs=2, dtype=torch.float64):
     members = []
     for name in names:
         setting = MEMBERS[name]
-        hyper = {n: setting[n] for n in ("penalty", "warmup_epochs")} | {"n_train": n_train}
+        hyper = {n: setting[n] for n in ("penalty", "warmup_epochs")}
+        hyper |= {"beta": 1.0, "scale": n_train, "n_train": n_train}
         first = 2 if name == "other world" else 0
         rows = (int(data.offsets[first]), int(data.offsets[first + 1]))
         members.append(

@@ -20,12 +20,12 @@ class Walk(Network):
     def buffers(self):
         return {"steps": constant(0, 1)}
 
-    def loss(self, stack, batch, streams, epoch):
+    def loss(self, stack, batch, noise, epoch):
         stack.b["steps"] += 1
         factor = torch.where(stack.h["poison"] == epoch, torch.nan, 1.0)
         return -stack.p["w"][:, 0] * factor
 
-    def validate(self, stack, batch, streams):
+    def validate(self, stack, batch, noise):
         return {"nelbo": (stack.p["w"][:, 0] - stack.h["goal"]).abs() * len(batch)}
 
 
@@ -38,11 +38,14 @@ class Fit(Network):
     def buffers(self):
         return {}
 
-    def loss(self, stack, batch, streams, epoch):
-        seen = torch.einsum("mg,mgc->mc", stack.p["w"], batch.counts[:, 1:]) + stack.p["bias"]
-        return ((batch.counts[:, 0] - seen) ** 2 * streams.normal(len(batch)) ** 2).mean(1)
+    def noise(self, streams, cells, training):
+        return {"weight": streams.normal(cells)} if training else {}
 
-    def validate(self, stack, batch, streams):
+    def loss(self, stack, batch, noise, epoch):
+        seen = torch.einsum("mg,mgc->mc", stack.p["w"], batch.counts[:, 1:]) + stack.p["bias"]
+        return ((batch.counts[:, 0] - seen) ** 2 * noise["weight"] ** 2).mean(1)
+
+    def validate(self, stack, batch, noise):
         return {"nelbo": stack.p["w"].sum(1) * 0 + len(batch)}
 
 
@@ -122,12 +125,17 @@ def test_final_weights_are_kept_and_not_the_best():
 
 
 def test_a_stopped_member_is_dropped_and_the_others_go_on_unchanged():
-    sizes = []
+    sizes, drawn = [], []
 
     class Watched(Walk):
-        def loss(self, stack, batch, streams, epoch):
-            sizes.append((epoch, len(stack), len(streams.seeds)))
-            return super().loss(stack, batch, streams, epoch)
+        def noise(self, streams, cells, training):
+            if training:
+                drawn.append(len(streams.seeds))
+            return {}
+
+        def loss(self, stack, batch, noise, epoch):
+            sizes.append((int(epoch), len(stack), drawn[-1]))
+            return super().loss(stack, batch, noise, epoch)
 
     first, second, third = fit(Watched(), walker(0, epochs=2), walker(1, epochs=6), walker(2, epochs=4))
     (alone,) = fit(Walk(), walker(1, epochs=6))

@@ -40,18 +40,10 @@ def test_nelbo_counts_cells_beyond_the_cap_of_other_metrics():
 def test_nelbo_refuses_what_is_undefined():
     with pytest.raises(NotApplicable, match="no_likelihood"):
         value(nelbo, world(None, member(Z)))
-    conditioned = member(Z, nelbo=costs(), label_conditioned=True)
-    with pytest.raises(NotApplicable, match="split_undefined"):
-        value(nelbo, world(None, conditioned, scope="ood", heldout=4))
     with pytest.raises(NotApplicable, match="too_few_cells"):
         value(nelbo, world(None, member(Z[:80], nelbo=costs()[:80])))
     with pytest.raises(NotApplicable, match="too_few_cells"):
         value(nelbo, world(None, member(Z, nelbo=costs()), n_perts=100))
-
-
-def test_nelbo_out_of_domain_is_defined_without_labels():
-    found = value(nelbo, world(None, member(Z, nelbo=costs()), scope="ood", heldout=4))
-    assert found.value == pytest.approx(np.arange(6, 10).mean())
 
 
 def test_nelbo_fails_on_nan():

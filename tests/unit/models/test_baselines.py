@@ -11,8 +11,10 @@ from _tiny import N_LATENTS, params_of, world
 from scident import io
 from scident.errors import NotApplicable, ScidentError
 from scident.models import (
+    factor_analysis,
     fastica,
     label_only,
+    nmf,
     oracle_noisy,
     oracle_truth,
     pca,
@@ -67,6 +69,71 @@ def test_fastica_says_so_if_it_does_not_converge(place, caplog):
     with caplog.at_level(logging.WARNING, "scident.models.fastica"):
         model.fit(place.train, place.val, np.random.default_rng(0))
     assert "did not converge in 1 iterations" in caplog.text
+    assert np.isfinite(model.embed(place.cells)).all()
+
+
+def test_factor_analysis_gives_the_posterior_means_of_its_own_model(place):
+    """E(z|x) = Wᵀ (WWᵀ + Ψ)⁻¹ (x - centre), with W and Ψ at a stationary point of the likelihood."""
+    from sklearn.decomposition import FactorAnalysis
+
+    x = log_normalised(place.train)
+    reference = FactorAnalysis(N_LATENTS, noise_variance_init=x.var(0)).fit(x)
+    loadings, noise = reference.components_.T, reference.noise_variance_
+    covariance = loadings @ loadings.T + np.diag(noise)
+    expected = (log_normalised(place.cells) - x.mean(0)) @ np.linalg.solve(covariance, loadings)
+    z = fitted(factor_analysis, "FactorAnalysis", place).embed(place.cells)
+    np.testing.assert_allclose(z, expected, atol=1e-8)
+    # the noise takes what the loadings leave of each gene's variance
+    np.testing.assert_allclose((loadings**2).sum(1) + noise, x.var(0), rtol=1e-2)
+
+
+def test_factor_analysis_takes_a_loud_gene_for_noise():
+    """Unlike PCA, which makes it the first component."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((2000, 1))
+    x = z @ rng.standard_normal((1, 20)) + 0.5 * rng.standard_normal((2000, 20))
+    x[:, 0] = 20 * rng.standard_normal(2000)
+    model = factor_analysis.FactorAnalysis(factor_analysis.Params(), 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(factor_analysis, "log_normalised", lambda cells: cells.X)
+        model.fit(ad.AnnData(x), ad.AnnData(x), rng)
+    found = (x - model.state["centre"]) @ model.state["weights"]
+    assert abs(np.corrcoef(found[:, 0], z[:, 0])[0, 1]) > 0.98
+
+
+def test_nmf_is_the_non_negative_least_squares_fit_of_each_cell(place):
+    model = fitted(nmf, "NMF", place)
+    parts, x, z = model.state["parts"], log_normalised(place.cells), model.embed(place.cells)
+    assert (parts >= 0).all()
+    assert (z >= 0).all()
+    assert (z == 0).any()
+    slope = (z @ parts - x) @ parts.T  # of half the squared error: 0 where z is positive, nowhere negative
+    np.testing.assert_allclose(slope[z > 0], 0, atol=1e-8)
+    assert (slope > -1e-8).all()
+
+
+def test_nmf_rebuilds_its_training_cells_as_well_as_scikit_learn(place):
+    from sklearn.decomposition import NMF
+
+    x = log_normalised(place.train)
+    model = fitted(nmf, "NMF", place)
+    mine = ((model.embed(place.train) @ model.state["parts"] - x) ** 2).sum()
+    theirs = NMF(N_LATENTS, max_iter=1000).fit(x).reconstruction_err_ ** 2
+    # other starts end in other optima
+    assert mine < 1.05 * theirs
+
+
+def test_nmf_depends_on_its_start(place):
+    one, same, other = (fitted(nmf, "NMF", place, seed).embed(place.cells) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(("module", "name"), [(nmf, "NMF"), (factor_analysis, "FactorAnalysis")])
+def test_a_decomposition_that_does_not_converge_says_so(place, caplog, module, name):
+    model = getattr(module, name)(module.Params(max_iterations=2), N_LATENTS)
+    model.fit(place.train, place.val, np.random.default_rng(0))
+    assert f"{name} did not converge in 2 iterations" in caplog.text
     assert np.isfinite(model.embed(place.cells)).all()
 
 

@@ -15,7 +15,8 @@ from scident.models._count_vae import gaussian_kl
 
 GENES, LATENTS, PERTURBATIONS, WIDTH = 20, 3, 6, 8
 ROWS = list(range(12))
-HYPER = {"warmup_epochs": 4, "penalty": 10.0, "n_train": 160.0}
+HYPER = {"warmup_epochs": 4, "beta": 1.0, "scale": 160.0, "penalty": 10.0, "n_train": 160.0}
+PLAIN = HYPER | {"scale": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,14 @@ def place():
 
 def number(tensor):
     return float(tensor.detach())
+
+
+def loss_of(net, stack, batch, random, epoch):
+    return net.loss(stack, batch, net.noise(random, len(batch), training=True), torch.tensor(epoch))
+
+
+def terms_of(net, stack, batch, random):
+    return net.local_terms(stack, batch, net.noise(random, len(batch), training=False))
 
 
 def network(kind=svae_plus.SVAEPlusNetwork, **params):
@@ -114,11 +123,11 @@ def cell_terms(stack, batch, noise, k, dropout):
 
 
 def reference(stack, batch, noise, epoch, dropout, k=0):
-    """L = N · mean(R + κ KL) + κ Ω of member k, from the formulas of svae.md §2."""
+    """L = N · mean(R + β κ KL) + κ Ω of member k, from the formulas of svae.md §2."""
     h = {name: float(value[k]) for name, value in stack.h.items()}
     kappa = min(1, epoch / h["warmup_epochs"])
     terms = cell_terms(stack, batch, noise, k, dropout)
-    local = sum(r + kappa * kl for r, kl in terms) / len(terms)
+    local = sum(r + h["beta"] * kappa * kl for r, kl in terms) / len(terms)
     p = {name: value[k] for name, value in stack.p.items()}
     q = torch.sigmoid(p["mask_logits"])
     omega = -torch.distributions.Beta(1.0, torch.tensor(h["penalty"], dtype=torch.float64)).log_prob(q).sum()
@@ -129,7 +138,8 @@ def reference(stack, batch, noise, epoch, dropout, k=0):
 def test_loss_of_svae_plus_is_the_specifications(place, monkeypatch, epoch):
     """Two members with different numbers, each against loops over its cells; value and every gradient."""
     net = network()
-    stack = stack_of(net, [HYPER, {"warmup_epochs": 2, "penalty": 3.0, "n_train": 50.0}], (1, 2))
+    other = {"warmup_epochs": 2, "beta": 0.5, "scale": 50.0, "penalty": 3.0, "n_train": 50.0}
+    stack = stack_of(net, [HYPER, other], (1, 2))
     with torch.no_grad():  # masks on and off
         stack.p["mask_logits"].copy_(torch.linspace(-3, 3, 36, dtype=torch.float64).view(2, 6, 3))
     batch = batch_of(place.train, ROWS, 2)
@@ -138,7 +148,7 @@ def test_loss_of_svae_plus_is_the_specifications(place, monkeypatch, epoch):
     gradients = torch.autograd.grad(sum(expected), [stack.p[n] for n in names], allow_unused=True)
 
     buffers = copy.deepcopy(stack.b)
-    trained = net.loss(stack, batch, streams(5, 6), epoch)
+    trained = loss_of(net, stack, batch, streams(5, 6), epoch)
     found = torch.autograd.grad(trained.sum(), [stack.p[n] for n in names])
     for name, mine, theirs in zip(names, found, gradients, strict=True):
         # the series behind the dispersion's gradient is right to 1e-9, here times N
@@ -150,30 +160,31 @@ def test_loss_of_svae_plus_is_the_specifications(place, monkeypatch, epoch):
         "training_loss",
         lambda x, o, library, r: negative_log_likelihood(x, torch.log_softmax(o, 1) + library, r),
     )
-    torch.testing.assert_close(net.loss(stack, batch, streams(5, 6), epoch), torch.stack(expected))
+    torch.testing.assert_close(loss_of(net, stack, batch, streams(5, 6), epoch), torch.stack(expected))
 
 
 def test_local_terms_use_running_statistics_and_no_dropout(place):
     net, stack = network(), stack_of(network(), HYPER, (1, 2))
     batch = batch_of(place.train, ROWS, 2)
     for seed in range(3):  # move the running statistics away from their start
-        net.loss(stack, batch, streams(seed, seed + 1), 0)
+        loss_of(net, stack, batch, streams(seed, seed + 1), 0)
     before = copy.deepcopy(stack.b)
     with torch.no_grad():
-        found = torch.stack(net.local_terms(stack, batch, streams(5, 6)), -1)
+        found = torch.stack(terms_of(net, stack, batch, streams(5, 6)), -1)
         expected = [cell_terms(stack, batch, streams(5, 6), k, None) for k in (0, 1)]
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
     assert all(torch.equal(stack.b[name], before[name]) for name in before)
 
 
-def test_loss_of_the_baselines_is_a_plain_mean(place):
-    """No factor N and no sparsity: a batch twice over costs the same, and mask logits feel nothing but the KL."""
+def test_without_a_penalty_the_mask_feels_nothing_but_the_kl(place):
     net = network(_sparse_prior.SparsePriorNetwork, dropout=0)
-    stack = stack_of(net, {"warmup_epochs": 4})
+    stack = stack_of(net, PLAIN)
     local, weight = torch.tensor([2.5]), torch.tensor([1.0])
-    assert net.weigh(stack, local, weight) is local
+    assert number(net.weigh(stack, local, weight)) == 2.5
     (slope,) = torch.autograd.grad(
-        net.loss(stack, batch_of(place.train, ROWS), streams(0), 0).sum(), stack.p["mask_logits"], allow_unused=True
+        loss_of(net, stack, batch_of(place.train, ROWS), streams(0), 0).sum(),
+        stack.p["mask_logits"],
+        allow_unused=True,
     )
     assert float(slope.abs().max()) == 0  # the KL has weight 0 in the first epoch
 
@@ -183,7 +194,7 @@ def test_warm_up_rises_by_one_over_its_epochs(place):
     batch = batch_of(place.train, ROWS)
 
     def loss(epoch):
-        return number(net.loss(stack_of(net, {"warmup_epochs": 4}), batch, streams(0), epoch))
+        return number(loss_of(net, stack_of(net, PLAIN), batch, streams(0), epoch))
 
     kl = loss(4) - loss(0)
     assert kl > 0
@@ -197,7 +208,7 @@ def test_masks_are_straight_through(place):
     with torch.no_grad():
         stack.p["mask_logits"].copy_(torch.linspace(-2, 2, 18, dtype=torch.float64).view(1, 6, 3))
     labels = torch.tensor([[0, 3, 3, 5]])
-    prior = net.prior_mean(stack, labels, streams(1))
+    prior = net.prior_mean(stack, labels, {"mask": streams(1).logistic(4, LATENTS)})
     shift, alpha = stack.p["shift"][0, labels[0]].T, stack.p["mask_logits"][0, labels[0]].T
     soft = torch.sigmoid(alpha + streams(1).logistic(4, LATENTS)[0].T)
     torch.testing.assert_close(prior[0], (soft > 0.5) * shift, rtol=0, atol=0)
@@ -213,7 +224,7 @@ def test_masks_are_drawn_anew_for_each_cell():
     with torch.no_grad():
         stack.p["mask_logits"].zero_()
     n = 4000
-    on = net.prior_mean(stack, torch.full((1, n), 2), streams(0))[0] != 0
+    on = net.prior_mean(stack, torch.full((1, n), 2), {"mask": streams(0).logistic(n, LATENTS)})[0] != 0
     # a fair coin per cell and latent: standard error 0.5 / sqrt(12,000)
     assert abs(float(on.double().mean()) - 0.5) < 4 * 0.5 / math.sqrt(n * LATENTS)
 
@@ -270,8 +281,9 @@ def test_validation_is_the_whole_bound_without_warm_up(place):
     net, stack = network(), stack_of(network(), HYPER)
     batch = batch_of(place.train, ROWS)
     with torch.no_grad():
-        sums = net.validate(stack, batch, streams(0))
-        r, kl = net.local_terms(stack, batch, streams(0))
+        noise = net.noise(streams(0), len(batch), training=False)
+        sums = net.validate(stack, batch, noise)
+        r, kl = net.local_terms(stack, batch, noise)
     torch.testing.assert_close(sums["nelbo"], sums["reconstruction"] + sums["kl"])
     torch.testing.assert_close(sums["kl"], kl.sum(1))
     torch.testing.assert_close(sums["reconstruction"], r.sum(1))
@@ -281,12 +293,12 @@ def test_likelihood_is_the_mean_of_r_plus_kl(place):
     """Against the bound written out for one member, over many draws of z and mask."""
     (found,) = svae_plus.SVAEPlus.fit_members([member(place, params_of("svae_plus"))])
     model, few = found.model, io.subset(place.train, np.arange(6))
-    draws = np.stack([model.likelihood(few, np.random.default_rng(s)) for s in range(200)])
+    draws = np.stack([model.likelihood(few, np.random.default_rng(s)).nelbo for s in range(200)])
     net, stack, data = model._network(few)
     batch = data.gather(torch.arange(6)[None])
     noise = streams(9, dtype=torch.float32)
     with torch.no_grad():
-        direct = np.stack([sum(net.local_terms(stack, batch, noise))[0].numpy() for _ in range(2000)])
+        direct = np.stack([sum(terms_of(net, stack, batch, noise))[0].numpy() for _ in range(2000)])
     se = np.sqrt(draws.var(0) / len(draws) + direct.var(0) / len(direct))
     assert (np.abs(draws.mean(0) - direct.mean(0)) < 4 * se).all()
     # each value averages ten draws
@@ -297,6 +309,6 @@ def test_vae_ignores_the_label_altogether(place):
     (found,) = vae.VAE.fit_members([member(place, params_of("vae"))])
     other = place.cells.copy()
     other.obs["perturbation"] = other.obs["perturbation"].cat.rename_categories(list("fedcba"))
-    one, two = (found.model.likelihood(c, np.random.default_rng(0)) for c in (place.cells, other))
+    one, two = (found.model.likelihood(c, np.random.default_rng(0)).nelbo for c in (place.cells, other))
     np.testing.assert_array_equal(one, two)
     assert "shift" not in found.model.state

@@ -9,7 +9,7 @@ import pytest
 import scident
 from scident import contracts, io
 from scident.report import style, words
-from scident.report.view import Headline, Place, Row, Tables
+from scident.report.view import Headline, Place, Row, Tables, headline_variant
 
 PLACE = Place("d", "s", "iid")
 LABELS = {"a": "Alpha", "b": "Beta", "c": "Gamma <x>"}
@@ -133,6 +133,25 @@ def test_fully_separated_needs_every_ranked_comparison(verdict):
 )
 def test_number_is_short_and_has_a_true_minus(value, text):
     assert style.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.6, "+0.60"), (-0.6, "−0.60"), (0.001, "0.00"), (-0.001, "0.00"), (12.34, "+12.3")]
+)
+def test_signed_always_shows_the_sign_of_what_it_prints(value, text):
+    assert style.signed(value) == text
+
+
+@pytest.mark.parametrize(
+    ("variants", "scope", "found"),
+    [
+        (["", "zero_shot", "finetuned_half"], "iid", ""),
+        (["", "zero_shot", "finetuned_half"], "ood", "zero_shot"),
+        (["corrected", "released"], "ood", "corrected"),
+    ],
+)
+def test_headline_variant_is_the_first_with_rows_on_its_scope(variants, scope, found):
+    assert headline_variant({"metrics": {"m": {"variants": variants}}}, "m", scope) == found
 
 
 def test_explain_puts_reasons_into_words():

@@ -4,9 +4,10 @@ import pytest
 import _synthetic
 from scident import io
 from scident.aggregate.units import SELECTED
+from scident.report.view import Tables
 from scident.stages import aggregate, report
 
-TABLES = ("scores", "summary", "ranks", "selected", "costs", "aligned", "curves")
+TABLES = tuple(Tables.__dataclass_fields__)
 
 
 def aggregated(folder, fail="some", **options):
@@ -21,8 +22,8 @@ def tables(tmp_path_factory):
     return aggregated(tmp_path_factory.mktemp("results"))
 
 
-def test_aggregate_writes_seven_tables_that_keep_their_contracts(tables):
-    assert all(len(table) for table in tables.values())
+def test_aggregate_writes_every_table_of_the_report(tables):
+    assert {name for name, table in tables.items() if table.empty} == {"grid"}
 
 
 def test_aggregate_names_the_winner_as_provisional_with_five_replicates(tables):
@@ -42,6 +43,25 @@ def test_aggregate_adds_the_selected_grid_point(tmp_path):
     points = tables["summary"].query("model == 'svae_plus'")["grid_point"]
     assert set(points) == {"penalty=10", "penalty=100", SELECTED}
     assert set(tables["summary"].query("model == 'pca'")["grid_point"]) == {"default"}
+    assert len(tables["grid"])
+    used = tables["selected"].query("default and model == 'svae_plus'")
+    assert (set(used["rule"]), len(used)) == ({"stability"}, 2)
+
+
+def test_aggregate_follows_the_configured_rule_alone(tmp_path):
+    plan = _synthetic.plan(grid=True, replicates=2)
+    _synthetic.tree(tmp_path, plan, fail="none")
+    means = {}
+    for rule in ("stability", "val_nelbo"):
+        plan["config"]["selection"] = rule
+        aggregate.run(plan, tmp_path, tmp_path / rule)
+        found = {name: io.read_table(tmp_path / rule / f"{name}.parquet", name) for name in TABLES}
+        chosen = set(found["selected"].query("default and model == 'svae_plus'")["grid_point"])
+        rows = found["summary"].query("model == 'svae_plus' and metric == 'mcc_pearson' and scope == 'iid'")
+        means[rule] = rows.set_index("grid_point")["mean"]
+        assert chosen == {{"stability": "penalty=100", "val_nelbo": "penalty=10"}[rule]}
+        assert means[rule][SELECTED] == means[rule][chosen.pop()]
+        assert (rows.set_index("grid_point").loc[SELECTED, "n_total"]) == 4
 
 
 def test_aggregate_of_one_replicate_claims_nothing(tmp_path):

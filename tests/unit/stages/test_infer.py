@@ -42,9 +42,11 @@ def test_infer_writes_what_the_model_gives(root):
         assert set(targets["source"]) == {"mask"}
         assert list(targets["perturbation"].unique()) == list(cells.obs["perturbation"].cat.categories)
         likelihood = io.read_table(folder / "likelihood.parquet", "likelihood")
-        scored = parts.loc[row["replicate"]].loc[likelihood["cell_id"]]
-        assert set(scored) == {"val", "fit", "score", "heldout_fit", "heldout_score"}
-        assert len(scored) == (parts.loc[row["replicate"]] != "train").sum()
+        own = parts.loc[row["replicate"]]
+        for protocol, scored in likelihood.groupby("protocol")["cell_id"]:
+            wanted = {"val", "fit", "score"} if protocol == "" else {"heldout_score"}
+            assert sorted(scored) == sorted(own.index[own.isin(wanted)])
+        assert set(likelihood["protocol"]) == {"", "zero_shot", "finetuned_half"}
         assert np.isfinite(likelihood["nelbo"]).all()
     status = one.status("infer")
     assert (status["status"], status["stage"]) == ("ok", "infer")

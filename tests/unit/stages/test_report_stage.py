@@ -156,15 +156,39 @@ def test_report_escapes_names(folders):
     assert "&lt;THP-1&gt;" in page
 
 
+def test_report_shows_likelihoods_before_those_after_fitting(folders):
+    place = "sparse-shift-unseen_perturbation"
+    for case, fitted in (("truth", "finetuned_half"), ("released", "finetuned_insample")):
+        page = (folders[case] / "index.html").read_text()
+        table = words(page.split(f'<div id="scores-{place}-ood"')[1].split("</table>")[0]).replace("\u00a0", " ")
+        assert f"IWELBO ↑ zero_shot IWELBO ↑ {fitted}" in table
+        assert f'id="{place}-heldout"' in page
+        assert ("as published code does (optimistic)" in words(page)) is (case == "released")
+    assert "-heldout" not in (folders["dead"] / "index.html").read_text()
+
+
+def test_report_shows_the_choice_of_the_grid_point_where_there_is_one(folders):
+    page = (folders["released"] / "index.html").read_text()
+    assert "Choosing the penalty" in words(page)
+    assert page.count('<div id="grid-') == 1
+    for case in ("truth", "blind", "dead"):
+        assert "Choosing" not in words((folders[case] / "index.html").read_text())
+
+
 def test_report_writes_tables_and_figures(folders):
     tables = {path.name for path in (folders["released"] / "tables").iterdir()}
-    assert tables == {f"{name}.csv" for name in ("summary", "ranks", "selected", "costs", "failures")}
+    names = ("summary", "ranks", "selected", "grid", "differences", "costs", "failures")
+    assert tables == {f"{name}.csv" for name in names}
+    assert "grid-sparse-shift-unseen_perturbation-svae_plus.svg" in {
+        path.name for path in (folders["released"] / "figures").iterdir()
+    }
     figures = sorted(path.name for path in (folders["truth"] / "figures").iterdir())
     place = "sparse-shift-unseen_perturbation"
     assert f"headline-{place}-iid.svg" in figures
     assert f"headline-{place}-ood.svg" in figures
     assert f"targets-{place}-svae_plus.svg" in figures
     assert f"curves-{place}-val_nelbo.svg" in figures
+    assert not [name for name in figures if name.startswith("grid-") or "retrain" in name]
 
 
 def test_report_is_equal_twice(tmp_path, folders):

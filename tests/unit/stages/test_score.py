@@ -49,9 +49,80 @@ def test_score_values_and_reasons_are_those_of_the_metrics(tmp_path):
     assert pick(scores, "target_f1", variant="corrected")["value"].eq(1).all()
     assert pick(scores, "target_f1", variant="corrected")["reason"].str.startswith("score_source=mask").all()
     assert pick(scores, "target_f1", "ood", "corrected")["reason"].eq("split_undefined").all()
-    assert pick(scores, "nelbo", "ood")["reason"].eq("split_undefined").all()
     assert pick(scores, "nelbo", "val")["value"].between(100, 110).all()
     assert pick(scores, "seed_target_jaccard")["value"].eq(1).all()
+
+
+def test_score_reads_each_protocol_of_held_out_perturbations(tmp_path):
+    scores, _ = make(tmp_path).score()
+    before, after = (pick(scores, "nelbo", "ood", v)["value"].to_numpy() for v in ("zero_shot", "finetuned_half"))
+    np.testing.assert_allclose(before - after, 3.0)
+    single = scores[(scores["metric"] == "nelbo") & (scores["variant"] == "zero_shot") & scores["perturbation"].notna()]
+    assert set(single["perturbation"]) == {"p006", "p007"}
+    for variant in ("zero_shot", "finetuned_half"):  # in this run IWELBO = 1 - nELBO
+        cost, bound = (pick(scores, m, "ood", variant)["value"].to_numpy() for m in ("nelbo", "iwelbo"))
+        np.testing.assert_allclose(bound, 1 - cost)
+    assert set(pick(scores, "nelbo", "ood", "finetuned_insample")["reason"]) == {"split_undefined"}
+    assert pick(scores, "nelbo", "ood").empty
+
+
+LIKELIHOODS = {
+    # change of the file and of the model -> status and reason of iwelbo: usual, zero_shot, finetuned_half
+    "not asked for": (lambda t: t.assign(iwelbo=np.nan), {}, ["not_applicable no_likelihood"] * 3),
+    "not chosen": (lambda t: t[t["protocol"] == ""], {}, ["ok", *["not_applicable not_retrained"] * 2]),
+    "cannot adapt": (
+        lambda t: t[t["protocol"] == ""],
+        {"adapts": False},
+        ["ok", *["not_applicable split_undefined"] * 2],
+    ),
+    "nothing to fit": (
+        lambda t: t[t["protocol"] == ""],
+        {"label_conditioned": False, "adapts": False},
+        ["ok", "ok", "not_applicable nothing_to_fit"],
+    ),
+    "second training failed": (
+        lambda t: t.assign(**{c: t[c].where(t["protocol"] == "") for c in ("nelbo", "iwelbo")}),
+        {},
+        ["ok", *["failed nonfinite_iwelbo"] * 2],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LIKELIHOODS)
+def test_score_says_why_a_bound_is_missing(tmp_path, case):
+    change, model, expected = LIKELIHOODS[case]
+    run = make(tmp_path)
+    for replicate in run.spec["replicates"]:
+        for seed in run.spec["seeds"]:
+            path = run.folder(replicate, seed) / "likelihood.parquet"
+            io.write_table(change(io.read_table(path, "likelihood")), path, "likelihood")
+    scores, _ = run.score(metrics={"iwelbo": run.spec["metrics"]["iwelbo"]}, **model)
+    found = []
+    for scope, variant in (("iid", ""), ("ood", "zero_shot"), ("ood", "finetuned_half")):
+        (one,) = {
+            (s, r) for s, r in pick(scores, "iwelbo", scope, variant)[["status", "reason"]].itertuples(index=False)
+        }
+        found.append("ok" if one[0] == "ok" else " ".join(one))
+    assert found == expected
+
+
+def test_likelihoods_in_another_order_are_aligned_by_cell(tmp_path):
+    run = make(tmp_path)
+    before, _ = run.score()
+    path = run.folder(0, 0) / "likelihood.parquet"
+    table = io.read_table(path, "likelihood")
+    io.write_table(table.sample(frac=1, random_state=0), path, "likelihood")
+    pd.testing.assert_frame_equal(before, run.score()[0])
+
+
+def test_extra_members_of_a_choice_are_not_scored(tmp_path):
+    run = make(tmp_path)
+    before, _ = run.score()
+    path = run.infer[0] / "members.parquet"
+    table = io.read_table(path, "members")
+    extra = table.iloc[:1].assign(member="r0.g0.v0", role="heldout_validation", status="failed", reason="oom")
+    io.write_table(pd.concat([table, extra]), path, "members")
+    pd.testing.assert_frame_equal(before, run.score()[0])
 
 
 def test_score_rows_carry_their_hashes(tmp_path):

@@ -28,8 +28,10 @@ def test_train_writes_what_it_declares(root):
     assert all(s["mask_logits"].shape == (6, 3) for s in states.values())
     history = io.read_table(run.trained / "history.parquet", "history")
     assert set(history["member"]) == set(members["member"])
-    assert set(history["quantity"]) == {"val_nelbo", "val_reconstruction", "val_kl", "mask_density"}
-    assert set(history["phase"]) == {"train"}
+    curves, judged = (history[history["phase"] == phase] for phase in ("train", "select"))
+    assert set(curves["quantity"]) == {"val_nelbo", "val_reconstruction", "val_kl", "mask_density"}
+    assert set(judged["quantity"]) == {"val_nelbo", "stability"}
+    assert judged.groupby("member").size().to_dict() == dict.fromkeys(members["member"], 2)
     status = run.status("train")
     assert (status["status"], status["reason"], status["stage"]) == ("ok", "", "train")
     assert set(status["members"]) == set(members["member"])

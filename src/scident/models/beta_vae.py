@@ -1,0 +1,26 @@
+"""β-VAE: the variational autoencoder with another weight of the KL (svae.md §3)."""
+
+from pydantic import Field
+
+from scident.info import ModelInfo
+from scident.models._count_vae import CountVAE, CountVAEParams
+
+info = ModelInfo(
+    label="β-VAE",
+    source="Higgins et al. 2017, ICLR; count model of Lopez et al. 2018, Nature Methods",
+    role="baseline",
+    gives=("latents", "likelihood"),
+    assumes="nothing about perturbations",
+    likelihood="negative binomial",
+    note="β = 4 unless the entry sets it",
+)
+
+
+class Params(CountVAEParams):
+    """Parameters of the β-VAE."""
+
+    beta: float = Field(4, ge=0, description="Weight of the KL of z after the warm-up; 1 is the VAE.")
+
+
+class BetaVAE(CountVAE):
+    """Prior mean 0 for every cell; training weighs the KL by β, validation and likelihood do not."""

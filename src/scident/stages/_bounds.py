@@ -1,0 +1,86 @@
+"""How well a trained model explains the cells of one replicate, held-out perturbations before and after fitting."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from scident import io
+from scident.info import ModelInfo
+from scident.models.base import Model
+
+
+class World:
+    """Cells of one replicate, their parts and, for a positive control, their truth."""
+
+    def __init__(self, replicate: int, data: Sequence[Path], truth: Sequence[Path], cut: pd.DataFrame) -> None:
+        self.cells = io.read_data(data[replicate])
+        self.truth: ad.AnnData | None = io.read_truth(truth[replicate]) if truth else None
+        own = cut[cut["replicate"] == replicate].set_index("cell_id")["part"]
+        self.part = own.reindex(self.cells.obs_names).to_numpy()
+
+    def rows(self, *parts: str) -> np.ndarray:
+        """Return which cells are in one of some parts."""
+        return np.isin(self.part, parts)
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Cells some scope scores: all but training cells, and these too where published code scores them."""
+        released = not np.isin(self.part, ["fit", "score"]).any()
+        scored: np.ndarray = (self.part != "train") | released
+        return scored
+
+
+def likelihoods(
+    model: Model, info: ModelInfo, world: World, retrained: str, stream: np.random.Generator, samples: int
+) -> pd.DataFrame:
+    """Return contract ``likelihood``: both bounds of the cells that are scored, under each protocol that applies.
+
+    Protocol "" is the trained model: all scored cells, or, where the bound depends on the perturbation label, those
+    whose label was trained on. Models that adapt also score held-out cells before and after fitting (metrics.md §2e).
+
+    Parameters
+    ----------
+    model, info
+        A trained model.
+    world
+        Its replicate.
+    retrained
+        Whether `Model.retrain_members` prepared it for held-out cells: no, ok or failed:reason.
+    stream
+        Of the draws behind the bounds.
+    samples
+        Samples of the importance-weighted bound, computed for the cells of parts score and heldout_score.
+    """
+    unknown = ("heldout_fit", "heldout_score") if info.label_conditioned else ()
+    usual = world.scored & ~world.rows(*unknown)
+    tight = usual & world.rows("score", "heldout_score")
+    parts = ((usual & ~tight, 0), (usual & tight, samples))
+    frames = [_bounds(model, world, rows, "", stream, count) for rows, count in parts if rows.any()]
+    last = world.rows("heldout_score")
+    if info.adapts and last.any() and retrained != "no":
+        halves = world.rows("heldout_fit")
+        after = "finetuned_half" if halves.any() else "finetuned_insample"
+        if retrained != "ok":
+            frames += [_unknown(world, last, name) for name in ("zero_shot", after)]
+            return pd.concat(frames, ignore_index=True)
+        ready = model.prepared()
+        frames.append(_bounds(ready, world, last, "zero_shot", stream, samples))
+        known = io.subset(world.cells, halves if halves.any() else last)
+        frames.append(_bounds(ready.adapt(known, stream, not halves.any()), world, last, after, stream, samples))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _bounds(
+    model: Model, world: World, rows: np.ndarray, protocol: str, stream: np.random.Generator, samples: int
+) -> pd.DataFrame:
+    found = model.likelihood(io.subset(world.cells, rows), stream, samples)
+    frame = _unknown(world, rows, protocol).assign(nelbo=found.nelbo)
+    return frame if found.iwelbo is None else frame.assign(iwelbo=found.iwelbo)
+
+
+def _unknown(world: World, rows: np.ndarray, protocol: str) -> pd.DataFrame:
+    names = world.cells.obs_names[rows]
+    return pd.DataFrame({"cell_id": names, "protocol": protocol, "nelbo": np.nan, "iwelbo": np.nan})
