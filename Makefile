@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 CONFIG ?= config/config.yaml
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run retry smoke test test-fast check fix lock clean
+.PHONY: help run retry smoke test test-fast bench check fix lock clean
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -23,6 +23,9 @@ test: .venv/ready ## All tests, with coverage
 
 test-fast: .venv/ready ## Tests that take seconds
 	@pytest -n 2 -m "not slow" tests/unit tests/contract tests/property tests/repo
+
+bench: .venv/ready ## Speed of the engine, and of a finished run, written to docs/bench.md: some minutes on a quiet machine
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python -m bench
 
 check: .venv/ready ## Linters, types, formats, import rules, Snakemake lint, spelling
 	@ruff check . && ruff format --check . && mypy && lint-imports && snakefmt --check Snakefile workflow

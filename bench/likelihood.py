@@ -13,7 +13,7 @@ from scident.models.svae_plus import Params, SVAEPlus
 SAMPLES, CELLS = 1_000, 5_000
 
 
-def model(compile: bool | str) -> SVAEPlus:  # noqa: A002 - the parameter's name
+def model(compile: bool | str) -> SVAEPlus:
     """Return a member as it is after two epochs."""
     running = loop(1)
     running.epoch()

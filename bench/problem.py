@@ -78,6 +78,6 @@ def _operands(out: int, inputs: int, cells: int) -> list[torch.Tensor]:
 
 
 def unit() -> None:
-    """Do the floating-point work of an epoch of one member: matrix products at the sizes of its layers, nothing else."""
+    """Do the floating-point work of an epoch of one member as matrix products at the sizes of its layers."""
     Products(ENCODER + DECODER, BATCH, trained=True)(round(TRAIN / BATCH))
     Products(ENCODER + DECODER, BATCH, trained=False)(round(VAL / BATCH))

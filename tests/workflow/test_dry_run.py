@@ -31,10 +31,19 @@ def test_default_profile_is_loaded(checkout: Checkout) -> None:
     assert "profiles/default" in printed
 
 
-def test_reference_config_trains_two_models_in_two_jobs_each(checkout: Checkout) -> None:
+def test_reference_config_trains_twenty_seeds_in_two_jobs(checkout: Checkout) -> None:
     (checkout.folder / "published.h5ad").touch()
-    jobs = checkout.jobs("--configfile", "config/reference_svae.yaml", "--config", "path=published.h5ad")
-    assert jobs["train"] == 2 * 2 + 7  # the controls, all of them since this file carries its truth
+    options = ("--configfile", "config/reference_svae.yaml", "--config", "path=published.h5ad")
+    assert checkout.jobs(*options)["train"] == 2 + 7  # the controls, all of them since this file carries its truth
+    assert checkout.jobs(*options, "scale=ivae")["train"] == 2 + 7
+
+
+def test_paper_config_has_every_member_of_the_family(checkout: Checkout) -> None:
+    for scale in ("fast", None):
+        options = ("--config", f"scale={scale}") if scale else ()
+        jobs = checkout.jobs("--configfile", "config/paper_svae.yaml", *options)
+        assert jobs["data_with_truth"] == 10
+        assert jobs["score"] == 2 * (12 + 7)
 
 
 def test_jobs_do_not_depend_on_the_entry_order(checkout: Checkout) -> None:

@@ -14,6 +14,10 @@ log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+OPTIONS = {"cpp.enable_floating_point_contract_flag": "fast", "size_asserts": False}
+"""Multiply and add in one instruction; do not check sizes at each call."""
+
+
 def compiled(function: F, isolated: bool = True) -> F:
     """Return `function` compiled, or as it is where no compiler works.
 
@@ -28,7 +32,7 @@ def compiled(function: F, isolated: bool = True) -> F:
     """
     if not works():
         return function
-    return torch.compile(function, isolate_recompiles=isolated)  # type: ignore[call-overload,no-any-return] # lacks it
+    return torch.compile(function, options=OPTIONS, isolate_recompiles=isolated)  # type: ignore[call-overload,no-any-return] # lacks it
 
 
 @cache

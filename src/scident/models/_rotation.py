@@ -11,8 +11,8 @@ from torch import Tensor
 
 from scident.engine.stack import Stack
 
-RESTARTS = 30
-STEPS = 400
+RESTARTS = 10
+STEPS = 200
 STEP_SIZE = 0.05
 SMOOTH = 0.1
 """Added to the square of each shift under the root, so that the sum of absolute values has a slope everywhere."""

@@ -12,7 +12,7 @@ from scident import io, registry, rng
 from scident.errors import NonFiniteError, NotApplicable, reason_of
 from scident.info import ModelInfo
 from scident.models.base import Model
-from scident.stages._bounds import World, likelihoods
+from scident.stages._likelihoods import World, likelihoods
 from scident.stages._cost import measured
 from scident.stages._members import Spec, load_states, member_id, members_table, model_class, status
 from scident.types import Targets

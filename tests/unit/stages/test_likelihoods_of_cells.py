@@ -9,7 +9,7 @@ from scident import io
 from scident.info import ModelInfo
 from scident.models.base import Model
 from scident.params import PluginParams
-from scident.stages._bounds import World, likelihoods
+from scident.stages._likelihoods import World, likelihoods
 from scident.types import Likelihood
 
 PARTS = ["train", "val", "fit", "score"]
