@@ -123,6 +123,7 @@ def load(raw: Mapping[str, Any], deep: bool = True) -> Config:
                 _check_path(where, plugin_kind, params)
             if isinstance(entry, ModelEntry):
                 _check_grid(where, entry, name, deep)
+    _check_once(config)
     return config
 
 
@@ -199,6 +200,12 @@ def _check_grid(where: str, entry: ModelEntry, name: str, deep: bool) -> None:
             raise ConfigError(f"{where} sets {key!r} twice, as a parameter and in grid; keep one of them")
         for value in values if deep else []:
             check_params("models", entry.use or name, entry.params | {key: value}, f"{where}.grid")
+
+
+def _check_once(config: Config) -> None:
+    found = [name for name, entry in config.metrics.items() if (entry.use or name) == "iwelbo"]
+    if len(found) > 1:
+        raise ConfigError(f"config: metrics: {found} all use 'iwelbo', whose samples are drawn once; keep one of them")
 
 
 def _check_name(kind: str, name: str) -> None:

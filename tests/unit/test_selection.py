@@ -41,20 +41,21 @@ def test_one_grid_point_needs_no_criterion():
     assert selection.choose("stability", {}, ["default"]) == "default"
 
 
-def test_a_rule_applies_if_its_criteria_are_known_everywhere():
-    partly = CRITERIA | {"stability": {"a": 1.0}}
-    assert not selection.applies("stability", partly, POINTS)
-    assert selection.applies("heldout_validation", partly, POINTS)
-    assert selection.applicable("stability", partly, POINTS) == "val_nelbo"
+def test_a_rule_chooses_among_the_points_it_knows():
+    partly = CRITERIA | {"stability": {"c": 0.1, "b": 0.05}}  # a seed of the most stable point failed
+    assert selection.known("stability", partly, POINTS) == ["b", "c"]
+    assert selection.choose("stability", partly, POINTS) == "c"
+    # ranks among b and c alone: stability c, validation perturbations b; the tie goes to stability
+    assert selection.choose("stability+heldout_validation", partly, POINTS) == "c"
+
+
+def test_another_rule_stands_in_where_nothing_is_known():
+    unstable = {name: values for name, values in CRITERIA.items() if name != "stability"}
     assert selection.applicable("stability", CRITERIA, POINTS) == "stability"
+    assert selection.applicable("stability", unstable, POINTS) == "heldout_validation"
+    assert selection.applicable("val_nelbo", unstable, POINTS) == "val_nelbo"
     assert selection.applicable("stability", {}, POINTS) is None
 
 
 def test_every_rule_is_made_of_known_criteria():
     assert {name for parts in selection.RULES.values() for name in parts} == set(selection.LOWER_IS_BETTER)
-
-
-def test_grid_points_that_no_criterion_knows_failed():
-    lost = {name: {p: v for p, v in known.items() if p != "a"} for name, known in CRITERIA.items()}
-    assert selection.judged(lost, POINTS) == ["b", "c"]
-    assert selection.judged({}, POINTS) == []

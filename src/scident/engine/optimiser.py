@@ -62,6 +62,7 @@ class Adam:
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Move every parameter against its gradient (in the order of the stack's parameters)."""
         self.steps += 1
+        gradients = [gradient.contiguous() for gradient in gradients]  # the kernel does not look at strides
         for rate, group in self.groups:
             values, slopes, first, second = (
                 self._of(group, tensors) for tensors in (self.values, gradients, self.first, self.second)

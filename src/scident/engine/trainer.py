@@ -1,6 +1,7 @@
 """One loop that trains all members of a job together; each stops on its own and then costs nothing."""
 
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 SMALLEST_BATCH = 3
 """A last batch of fewer cells is dropped: batch normalisation over one or two cells is noise (svae.md §4)."""
+
+VALIDATED = 512
+"""Most cells validated at once."""
 
 TRAIN, VALIDATE = 1, 2
 """Purposes of random streams (see `Streams.start`)."""
@@ -58,7 +62,7 @@ class Network(ABC):
         return {}
 
     def turn(self, stack: Stack, streams: Streams, epoch: int) -> bool:
-        """Change all members before an epoch, in place, and say whether Adam starts anew because of it."""
+        """Change all members before an epoch, in place; True: Adam and the wait for a better score start anew."""
         return False
 
 
@@ -153,9 +157,11 @@ class Loop:
     ) -> None:
         self.network, self.members, self.data, self.schedule = network, members, data, schedule
         self.n_train, self.n_val = n_train, n_val
+        self.val_cells = math.ceil(n_val / math.ceil(n_val / VALIDATED))
         self.running = [i for i, m in enumerate(members) if not m.done]
         states = [members[i].state for i in self.running]
         self.stack = Stack(states, data.counts.device, data.counts.dtype, schedule.products)
+        # graphs are made for one number of cells: shorter batches go without
         self.loss, self.validation = network.loss, network.validate
         if schedule.products == torch.bfloat16 and not fast_bfloat16(self.stack.device):
             log.warning("bfloat16 products are emulated on this processor, and many times slower than float32")
@@ -173,15 +179,13 @@ class Loop:
         first = [self.members[i].rows[which] for i in self.running]
         return torch.tensor(first, device=self.stack.device)[:, None]
 
-    def _whole(self, batch: Batch) -> bool:
-        """Say whether a batch has all its cells: a graph is made for that number, a shorter batch goes without."""
-        return len(batch) == self.schedule.batch_size
-
     def epoch(self) -> None:
         """Train and validate all running members once."""
         self.streams.start(TRAIN, self.at)
         if self.network.turn(self.stack, self.streams, self.at):
             self.optimiser = self._optimiser([{} for _ in self.running])
+            for i in self.running:
+                self.members[i].best, self.members[i].waited = np.inf, 0
         self.optimiser.set_rates([self.members[i].rate(self.at) for i in self.running])
         order = self.streams.permutations(self.n_train) + self._first_rows(0)
         total = torch.zeros(len(self.stack), device=self.stack.device, dtype=self.stack.dtype)
@@ -190,7 +194,8 @@ class Loop:
         for start, stop in chunks(self.n_train, self.schedule.batch_size, SMALLEST_BATCH):
             batch = self.data.gather(order[:, start:stop])
             noise = self.network.noise(self.streams, len(batch), training=True)
-            loss = (self.loss if self._whole(batch) else self.network.loss)(self.stack, batch, noise, at)
+            objective = self.loss if len(batch) == self.schedule.batch_size else self.network.loss
+            loss = objective(self.stack, batch, noise, at)
             gradients = torch.autograd.grad(loss.sum(), leaves)
             self.optimiser.step(gradients)
             total += loss.detach()
@@ -202,10 +207,11 @@ class Loop:
         self.streams.start(VALIDATE, self.at)
         order = torch.arange(self.n_val, device=self.stack.device) + self._first_rows(1)
         sums: dict[str, Tensor] = {}
-        for start, stop in chunks(self.n_val, self.schedule.batch_size):
+        for start, stop in chunks(self.n_val, self.val_cells):
             batch = self.data.gather(order[:, start:stop])
             noise = self.network.noise(self.streams, len(batch), training=False)
-            found = (self.validation if self._whole(batch) else self.network.validate)(self.stack, batch, noise)
+            validate = self.validation if len(batch) == self.val_cells else self.network.validate
+            found = validate(self.stack, batch, noise)
             sums = {name: sums.get(name, torch.zeros_like(value)) + value for name, value in found.items()}
         quantities = {f"val_{name}": value / self.n_val for name, value in sums.items()}
         quantities |= self.network.describe(self.stack)

@@ -4,14 +4,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from scident.engine.stack import Initial, Stack, constant
 from scident.engine.streams import Streams
 from scident.engine.trainer import Network, Noise, Progress
 from scident.models._count_vae import CountVAENetwork, gaussian_kl
-from scident.models._heldout import AdaptingModel, AdaptingParams
+from scident.models._heldout import AdaptingModel
+from scident.models._retraining import TwiceTrainedParams
 from scident.models._rotation import RESTARTS, rotate, sparse_rotation
 from scident.models._shift_prior import ShiftPriorNetwork, rows_of
 from scident.models.base import Member
@@ -21,7 +22,7 @@ FIRST_LOGIT = 5.0
 """Mask logits start here: q = 0.9933, every perturbation may move every latent."""
 
 
-class SparsePriorParams(AdaptingParams):
+class SparsePriorParams(TwiceTrainedParams):
     """How the mask enters the bound; defaults are the released code's."""
 
     mask: Literal["sampled", "expected"] = Field(
@@ -40,6 +41,15 @@ class SparsePriorParams(AdaptingParams):
         "hard", description="A sampled mask is 0 or 1 with the slope of the soft sample, or the soft sample itself."
     )
 
+    @model_validator(mode="after")
+    def _rotation_comes_in_time(self) -> "SparsePriorParams":
+        if self.rotate_after and self.epochs and self.rotate_after >= min(self.epochs, self.patience):
+            raise ValueError(
+                f"rotate_after is {self.rotate_after}, but training may end after epochs {self.epochs} or patience "
+                f"{self.patience}, without its penalty; rotate earlier"
+            )
+        return self
+
 
 class SparsePriorNetwork(ShiftPriorNetwork):
     """A shift and a mask logit per perturbation and latent; masks are sampled, also outside training."""
@@ -57,11 +67,11 @@ class SparsePriorNetwork(ShiftPriorNetwork):
 
     def weigh(self, stack: Stack, local: Tensor, weight: Tensor) -> Tensor:
         """Combine the mean local loss [members] with the penalty, which waits for the rotation."""
-        return super().weigh(stack, local, weight * stack.b.get("rotated", 1))
+        return stack.h["scale"] * (local + stack.b.get("rotated", 1) * self.penalty(stack, weight))
 
     @torch.no_grad()
     def turn(self, stack: Stack, streams: Streams, epoch: int) -> bool:
-        """Rotate the latents once, after `rotate_after` epochs; what the model says of any cell's counts stays."""
+        """Rotate the latents once, after `rotate_after` epochs; what the decoder says of a cell's mean stays."""
         if epoch == 0 or epoch != self.params.rotate_after:
             return False
         shift, logits = stack.p["shift"], stack.p["mask_logits"]

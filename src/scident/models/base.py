@@ -8,8 +8,9 @@ What a model learned stands in ``state``, plain arrays, so saving and loading ar
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import anndata as ad
 import numpy as np
@@ -59,6 +60,8 @@ class Fitted:
 class Model(ABC):
     """A method, a baseline or a control with one set of parameters."""
 
+    retrains: ClassVar[bool] = False
+    """Whether `retrain_members` does anything; asked where perturbations are held out."""
     truth: ad.AnnData | None = None
     """The truth file of the cells to embed; the infer stage sets it for positive controls and for nobody else."""
 
@@ -97,11 +100,14 @@ class Model(ABC):
     def retrain_members(
         cls, members: Sequence[Member], fitted: Sequence[Fitted], published: bool, checkpoints: Path | None = None
     ) -> list[Fitted]:
-        """Prepare fitted members for `adapt`, from their training cells; models that adapt may train once more."""
-        return list(fitted)
+        """Train the fitted members a second time on their training cells, before held-out cells are scored.
+
+        The model returned also holds what the first training gave; epochs and history are those of the second alone.
+        """
+        return [replace(one, epochs=0, epochs_run=0, history=[]) for one in fitted]
 
     def prepared(self) -> "Model":
-        """Return the model that `retrain_members` left, the one to be adapted and scored on held-out cells."""
+        """Return the model that `retrain_members` left, the one scored on held-out cells, before and after `adapt`."""
         return self
 
     @classmethod

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from scident.info import ModelInfo
-from scident.models._count_vae import CountVAE, CountVAEParams
+from scident.models._retraining import TwiceTrained, TwiceTrainedParams
 
 info = ModelInfo(
     label="β-VAE",
@@ -16,11 +16,11 @@ info = ModelInfo(
 )
 
 
-class Params(CountVAEParams):
+class Params(TwiceTrainedParams):
     """Parameters of the β-VAE."""
 
     beta: float = Field(4, ge=0, description="Weight of the KL of z after the warm-up; 1 is the VAE.")
 
 
-class BetaVAE(CountVAE):
+class BetaVAE(TwiceTrained):
     """Prior mean 0 for every cell; training weighs the KL by β, validation and likelihood do not."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from scident.info import ModelInfo
-from scident.models._heldout import AdaptingParams
+from scident.models._retraining import TwiceTrainedParams
 from scident.models._shift_prior import ShiftPriorNetwork
 from scident.models.ivae_released import IVAE
 
@@ -20,7 +20,7 @@ info = ModelInfo(
 )
 
 
-class Params(AdaptingParams):
+class Params(TwiceTrainedParams):
     """Parameters of iVAE."""
 
 

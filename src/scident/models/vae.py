@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from scident.info import ModelInfo
-from scident.models._count_vae import CountVAE, CountVAEParams
+from scident.models._retraining import TwiceTrained, TwiceTrainedParams
 
 info = ModelInfo(
     label="VAE",
@@ -15,11 +15,11 @@ info = ModelInfo(
 )
 
 
-class Params(CountVAEParams):
+class Params(TwiceTrainedParams):
     """Parameters of the VAE."""
 
     beta: float = Field(1, ge=1, le=1, description="Always 1; `beta_vae` is for others.")
 
 
-class VAE(CountVAE):
+class VAE(TwiceTrained):
     """Prior mean 0 for every cell."""

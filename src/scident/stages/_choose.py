@@ -106,7 +106,8 @@ def criteria(
         if len(good) > 1:
             _note(found[point], "stability", partial(_stability, good))
     for one, fitted in extra:
-        if fitted.model is not None:
+        alive = any(own.model is not None for _, own in members[one.point])
+        if alive and fitted.model is not None:
             _note(found[one.point], "heldout_validation", partial(_heldout, one, fitted))
     return found
 

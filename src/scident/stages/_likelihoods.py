@@ -39,7 +39,8 @@ def likelihoods(
     """Return contract ``likelihood``: both bounds of the cells that are scored, under each protocol that applies.
 
     Protocol "" is the trained model: all scored cells, or, where the bound depends on the perturbation label, those
-    whose label was trained on. Models that adapt also score held-out cells before and after fitting (metrics.md §2e).
+    whose label was trained on. After a second training held-out cells are scored by that model, and by models that
+    adapt also after fitting (metrics.md §2e).
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def likelihoods(
     world
         Its replicate.
     retrained
-        Whether `Model.retrain_members` prepared it for held-out cells: no, ok or failed:reason.
+        Whether it was trained a second time: no, ok or failed:reason.
     stream
         Of the draws behind the bounds.
     samples
@@ -60,16 +61,14 @@ def likelihoods(
     parts = ((usual & ~tight, 0), (usual & tight, samples))
     frames = [_bounds(model, world, rows, "", stream, count) for rows, count in parts if rows.any()]
     last = world.rows("heldout_score")
-    if info.adapts and last.any() and retrained != "no":
-        halves = world.rows("heldout_fit")
-        after = "finetuned_half" if halves.any() else "finetuned_insample"
-        if retrained != "ok":
-            frames += [_unknown(world, last, name) for name in ("zero_shot", after)]
-            return pd.concat(frames, ignore_index=True)
+    if retrained == "ok" and last.any():
         ready = model.prepared()
         frames.append(_bounds(ready, world, last, "zero_shot", stream, samples))
-        known = io.subset(world.cells, halves if halves.any() else last)
-        frames.append(_bounds(ready.adapt(known, stream, not halves.any()), world, last, after, stream, samples))
+        if info.adapts:
+            halves = world.rows("heldout_fit")
+            protocol, fit = ("finetuned_half", halves) if halves.any() else ("finetuned_insample", last)
+            adapted = ready.adapt(io.subset(world.cells, fit), stream, not halves.any())
+            frames.append(_bounds(adapted, world, last, protocol, stream, samples))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -77,10 +76,6 @@ def _bounds(
     model: Model, world: World, rows: np.ndarray, protocol: str, stream: np.random.Generator, samples: int
 ) -> pd.DataFrame:
     found = model.likelihood(io.subset(world.cells, rows), stream, samples)
-    frame = _unknown(world, rows, protocol).assign(nelbo=found.nelbo)
-    return frame if found.iwelbo is None else frame.assign(iwelbo=found.iwelbo)
-
-
-def _unknown(world: World, rows: np.ndarray, protocol: str) -> pd.DataFrame:
+    tight = np.nan if found.iwelbo is None else found.iwelbo
     names = world.cells.obs_names[rows]
-    return pd.DataFrame({"cell_id": names, "protocol": protocol, "nelbo": np.nan, "iwelbo": np.nan})
+    return pd.DataFrame({"cell_id": names, "protocol": protocol, "nelbo": found.nelbo, "iwelbo": tight})

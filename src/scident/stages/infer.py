@@ -12,8 +12,8 @@ from scident import io, registry, rng
 from scident.errors import NonFiniteError, NotApplicable, reason_of
 from scident.info import ModelInfo
 from scident.models.base import Model
-from scident.stages._likelihoods import World, likelihoods
 from scident.stages._cost import measured
+from scident.stages._likelihoods import World, likelihoods
 from scident.stages._members import Spec, load_states, member_id, members_table, model_class, status
 from scident.types import Targets
 
@@ -57,7 +57,7 @@ def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], pa
                     for copy in copies if first.is_dir() else []:  # a deterministic model's one fit, under every seed
                         shutil.copytree(first, copy)
                     table.loc[rows.index, "status"], table.loc[rows.index, "reason"] = outcome
-                    table.loc[rows.index, "epochs"] = source["epochs"]
+                    table.loc[rows.index, ["epochs", "retrained"]] = source["epochs"], source["retrained"]
         io.write_table(table, folder / "members.parquet", "members")
         hashes = {"hash_code": spec["hash_code"]}
         io.write_json(status("infer", table, costs, hashes), folder / "status.json")

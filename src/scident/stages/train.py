@@ -24,8 +24,8 @@ OUTPUTS = ("model.pt", "members.parquet", "history.parquet", "status.json")
 def run(spec: Spec, train: Path, out: Path, checkpoints: Path | None = None) -> None:
     """Fit the members of a shard and write model, members, history and status.
 
-    Where the model has a grid, each grid point is also judged by the criteria of `scident.selection`, and where it
-    adapts to perturbations it never saw, the members of the chosen grid point are prepared for that.
+    Where the model has a grid, each grid point is also judged by the criteria of `scident.selection`. Where
+    perturbations are held out, the members of the chosen grid point are trained a second time if the model says so.
 
     Parameters
     ----------
@@ -52,9 +52,10 @@ def run(spec: Spec, train: Path, out: Path, checkpoints: Path | None = None) -> 
         own, others = fitted[: len(members)], fitted[len(members) :]
         judged = _judge(keys, members, own, list(zip(extra, others, strict=True)), len(spec["grid"]))
         again: dict[str, Fitted] = {}
-        if info.adapts and _lacks_some(members[0].train):
+        if info.adapts or kind.retrains:
             chosen = _chosen(spec, judged)
-            which = [i for i, key in enumerate(keys) if key in chosen and own[i].model is not None]
+            good = [i for i, key in enumerate(keys) if key in chosen and own[i].model is not None]
+            which = [i for i in good if _lacks_some(members[i].train)]
             prepared = kind.retrain_members(
                 [members[i] for i in which], [own[i] for i in which], spec["published"], checkpoints
             )
@@ -113,12 +114,11 @@ def _judge(
 
 def _chosen(spec: Spec, judged: Mapping[Point, Mapping[str, float]]) -> set[Point]:
     """Return the grid point of each replicate that the configured rule chooses."""
-    found = set()
+    found, points = set(), list(spec["grid"])
     for replicate in {r for r, _, _ in spec["members"]}:
-        known = by_criterion(judged, replicate)
-        points = selection.judged(known, list(spec["grid"])) or list(spec["grid"])
-        rule = selection.applicable(spec["selection"], known, points) if len(points) > 1 else None
-        found.add((replicate, selection.choose(rule, known, points) if rule else points[0]))
+        values = by_criterion(judged, replicate)
+        rule = selection.applicable(spec["selection"], values, points)
+        found.add((replicate, selection.choose(rule, values, points) if rule else points[0]))
     return found
 
 

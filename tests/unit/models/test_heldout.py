@@ -69,8 +69,17 @@ def draw(seed=0):
 
 def test_models_with_shifts_adapt_and_no_others():
     assert set(ADAPTING) == {"ivae_released", "ivae_fixed", "svae", "svae_plus"}
-    (vae,) = model_class("vae").fit_members([one("vae")])
-    assert model_class("vae").retrain_members([one("vae")], [vae], False) == [vae]
+
+
+@pytest.mark.parametrize("use", ["vae", "beta_vae"])
+def test_models_without_labels_are_trained_again_like_the_others(use):
+    first, second = trained(use).model, again(use).model.prepared()
+    assert all(np.array_equal(trained(use).model.state[name], value) for name, value in first.state.items())
+    assert not np.array_equal(second.state["mean.weight"], first.state["mean.weight"])
+    (found,) = model_class(use).retrain_members([one(use, retrain_epochs=0)], [trained(use)], published=False)
+    for name, value in found.model.prepared().state.items():
+        np.testing.assert_array_equal(value, first.state[name])
+    assert not hasattr(type(second), "_descend")  # there is nothing to fit
 
 
 @every
@@ -136,7 +145,7 @@ def test_the_frozen_mask_is_the_same_at_every_evaluation(use):
 def kl_weights(use, published, beta, epochs=(0, 1, 2)):
     """Return (weight of R, weights of the KL by epoch) in the loss of phase 2."""
     (first,) = [trained(use).model]
-    start = first._frozen(one(use, beta=beta), published)
+    start = first._again(one(use, beta=beta), published)
     network = Prepared.network(start.params, 20, N_LATENTS, 6)
 
     def loss(hyper, epoch):
@@ -171,7 +180,7 @@ def test_published_retraining_treats_svae_plus_apart(use):
 
 @every
 def test_retraining_draws_from_streams_of_its_own(use):
-    start = trained(use).model._frozen(one(use), published=False)
+    start = trained(use).model._again(one(use), published=False)
     mine, theirs = (trainer.Streams([seed], torch.device("cpu"), torch.float32) for seed in (start.seed, one(use).seed))
     for found in (mine, theirs):
         found.start(trainer.TRAIN, 0)

@@ -113,7 +113,7 @@ def test_one_seed_has_no_stability_and_a_failed_seed_no_nelbo(place):
 
 def test_held_out_validation_scores_after_fitting_on_the_other_half(place):
     (one, _) = extras(place)
-    found = _choose.criteria({POINT: []}, [(one, Fitted(Turned()))])
+    found = _choose.criteria({POINT: runs(place, Turned())}, [(one, Fitted(Turned()))])
     assert found[POINT]["heldout_validation"] == -1.0
 
 
@@ -128,10 +128,16 @@ def test_a_perturbation_counts_once_however_many_cells_it_has(place):
         def likelihood(self, cells, rng, samples=0):
             return Likelihood(codes, codes)
 
-    found = _choose.criteria({POINT: []}, [(one, Fitted(Uneven()))])
+    found = _choose.criteria({POINT: runs(place, Turned())}, [(one, Fitted(Uneven()))])
     assert found[POINT]["heldout_validation"] == pytest.approx(np.unique(codes).mean())
 
 
 def test_a_failed_extra_member_gives_no_criterion(place):
     (one, _) = extras(place)
-    assert _choose.criteria({POINT: []}, [(one, Fitted(None, "nonfinite_loss"))]) == {POINT: {}}
+    found = _choose.criteria({POINT: runs(place, Turned())}, [(one, Fitted(None, "nonfinite_loss"))])
+    assert found == {POINT: {}}
+
+
+def test_a_grid_point_without_a_member_has_no_criterion(place):
+    (one, _) = extras(place)
+    assert _choose.criteria({POINT: runs(place, None)}, [(one, Fitted(Turned()))]) == {POINT: {}}

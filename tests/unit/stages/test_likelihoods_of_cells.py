@@ -3,7 +3,6 @@
 import anndata as ad
 import numpy as np
 import pandas as pd
-import pytest
 
 from scident import io
 from scident.info import ModelInfo
@@ -100,16 +99,16 @@ def test_as_published_the_shift_is_fitted_on_the_scored_cells(tmp_path):
 
 def test_a_bound_that_depends_on_the_label_is_not_computed_for_labels_never_trained_on(tmp_path):
     place, part = world(tmp_path)
-    found = ask(place, Told(), info(adapts=False))
+    found = ask(place, Told(), info(adapts=False), retrained="no")
     assert set(found["protocol"]) == {""}
     assert set(part[found["cell_id"]]) == {"val", "fit", "score"}
-    found = ask(place, Told(), info(adapts=False, label_conditioned=False))
+    found = ask(place, Told(), info(adapts=False, label_conditioned=False), retrained="no")
     assert set(part[found["cell_id"]]) == {"val", "fit", "score", "heldout_fit", "heldout_score"}
 
 
 def test_the_expensive_bound_is_for_the_cells_that_metrics_report_on(tmp_path):
     place, part = world(tmp_path)
-    found = ask(place, Told(), info(adapts=False, label_conditioned=False))
+    found = ask(place, Told(), info(adapts=False, label_conditioned=False), retrained="no")
     tight = found[found["iwelbo"].notna()]
     assert set(part[tight["cell_id"]]) == {"score", "heldout_score"}
     assert found["nelbo"].notna().all()
@@ -117,14 +116,17 @@ def test_the_expensive_bound_is_for_the_cells_that_metrics_report_on(tmp_path):
     assert ask(place, Told(), info(adapts=True), samples=0)["iwelbo"].isna().all()
 
 
-@pytest.mark.parametrize("released", [False, True])
-def test_a_second_training_that_failed_leaves_no_numbers(tmp_path, released):
-    place, _ = world(tmp_path, released)
+def test_a_second_training_that_failed_leaves_no_rows(tmp_path):
+    place, _ = world(tmp_path)
     found = ask(place, Told(), info(adapts=True), retrained="failed:nonfinite_loss")
-    held = found[found["protocol"] != ""]
-    assert len(set(held["protocol"])) == 2
-    assert held["nelbo"].isna().all()
-    assert found.loc[found["protocol"] == "", "nelbo"].notna().all()
+    assert set(found["protocol"]) == {""}
+
+
+def test_a_model_without_labels_is_scored_after_its_second_training_and_not_fitted(tmp_path):
+    place, part = world(tmp_path)
+    found = ask(place, Told(), info(adapts=False, label_conditioned=False))
+    assert set(found["protocol"]) == {"", "zero_shot"}
+    assert set(part[found.loc[found["protocol"] == "zero_shot", "cell_id"]]) == {"heldout_score"}
 
 
 def test_a_grid_point_that_was_not_chosen_has_no_held_out_rows(tmp_path):
