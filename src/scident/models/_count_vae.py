@@ -117,7 +117,7 @@ class CountVAENetwork(Network):
         return layers.linear(stack, "logits", layers.trunk(stack, "decoder", z, training))
 
     def loss(self, stack: Stack, batch: Batch, noise: Noise, epoch: Tensor) -> Tensor:
-        """Return mean(R + beta × warm-up × KL) and global terms, [members]."""
+        """Return mean(R + beta × warm-up × KL) and global terms, [members]; of R only what has a slope."""
         mean, variance = self.encode(stack, batch, training=True, masks=noise.get("keep"))
         z = mean + variance.sqrt() * noise["z"]
         logits = self.decode(stack, z, training=True)

@@ -22,12 +22,13 @@ info = ModelInfo(
     identifiability="component",
     assumes="each perturbation shifts few latents, and the patterns differ enough",
     likelihood="negative binomial",
-    note="penalty fixed, tuned elsewhere: λ = 0.444 × training cells per perturbation unless the entry sets it",
+    note="λ = 0.444 × training cells per perturbation (tuned elsewhere) unless the entry sets it or has a grid; the rotation "
+    "that `rotate_after` asks for is this project's, not the authors'",
 )
 
 
 class Params(SparsePriorParams):
-    """Parameters of sVAE+; the penalty is fixed, tuned elsewhere."""
+    """Parameters of sVAE+; defaults are the released code's, but for the penalty, of which none is published."""
 
     penalty_per_cell: float = Field(
         0.444,

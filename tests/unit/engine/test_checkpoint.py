@@ -62,6 +62,19 @@ def test_a_resumed_run_equals_an_undisturbed_one_to_the_bit(place, tmp_path, oft
         equal(a, b)
 
 
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+def test_a_rotation_and_a_falling_rate_are_resumed_too(place, tmp_path, often, monkeypatch, epoch):
+    params = params_of("svae_plus", epochs=6, rotate_after=2, decay=0.5, mask="expected")
+    both = [member(place, params, s, name=f"r0.g0.s{s}", key=f"key{s}") for s in (1, 2)]
+    undisturbed = SVAEPlus.fit_members(both)
+    with monkeypatch.context() as patch:
+        killed_after(patch, epoch)
+        with pytest.raises(KeyboardInterrupt):
+            SVAEPlus.fit_members(both, tmp_path)
+    for a, b in zip(undisturbed, SVAEPlus.fit_members(both, tmp_path), strict=True):
+        equal(a, b)
+
+
 def test_finished_members_are_not_trained_again(place, tmp_path, monkeypatch):
     first = SVAEPlus.fit_members(members(place, 1, 2), tmp_path)
     trained = []

@@ -58,3 +58,10 @@ def test_copied_moments_do_not_move_on():
     adam.step(slopes(stack, 1))
     assert all(torch.equal(kept[name], before[name]) for name in kept)
     assert float(kept["steps"]) == 1
+
+
+def test_a_gradient_that_lies_across_memory_is_read_right():
+    straight, across = stack_of(1, 2), stack_of(1, 2)
+    for stack, lay in ((straight, lambda g: g), (across, lambda g: g.mT.contiguous().mT if g.ndim > 2 else g)):
+        Adam(stack, (0.1, 0.1), 0.01, 0, [{}, {}]).step([lay(g) for g in slopes(stack, 0)])
+    assert all(torch.equal(straight.p[name], across.p[name]) for name in straight.p)

@@ -118,6 +118,39 @@ def test_a_new_best_starts_the_wait_again():
     assert member.epoch == int(np.argmin(scores)) + 4
 
 
+def test_the_rate_falls_linearly_to_nothing_over_the_last_epochs():
+    member = walker(epochs=10, learning_rate=2.0, decay=0.4)
+    assert [member.rate(epoch) for epoch in range(10)] == pytest.approx([2.0] * 6 + [2.0, 1.5, 1.0, 0.5])
+    assert [walker(epochs=3, learning_rate=2.0).rate(epoch) for epoch in range(3)] == [2.0] * 3
+
+
+def test_each_member_decays_over_its_own_epochs():
+    a, b = fit(Walk(), walker(epochs=4, decay=1.0), walker(epochs=4))
+    # Adam's steps on a constant slope are the rate: 1 + 3/4 + 2/4 + 1/4 of the four that the other makes
+    assert weight(a) == pytest.approx(weight(b) * 2.5 / 4, rel=1e-3)
+    (alone,) = fit(Walk(), walker(epochs=4, decay=1.0))
+    assert weight(alone) == weight(a)
+
+
+class Turning(Walk):
+    """Goes back to the start before epoch 3."""
+
+    def turn(self, stack, streams, epoch):
+        if epoch != 3:
+            return False
+        with torch.no_grad():
+            stack.p["w"].zero_()
+        return True
+
+
+def test_a_turn_starts_adam_and_the_wait_anew():
+    # the score grows from epoch 0; without the turn the member would stop after epoch 4, with it after 3 + 4
+    (member,) = fit(Turning(), walker(hyper={"goal": -1.0}, epochs=50, patience=4))
+    assert member.epoch == 3 + 1 + 4
+    (plain,) = fit(Walk(), walker(epochs=5))
+    assert weight(member) == weight(plain)  # five epochs from the start, with moments of their own
+
+
 def test_final_weights_are_kept_and_not_the_best():
     (member,) = fit(Walk(), walker(hyper={"goal": 0.3}, epochs=50, patience=2))
     (plain,) = fit(Walk(), walker(epochs=member.epoch))

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from _tiny import batch_of, member, params_of, stack_of, streams, world
+from scident import registry
 from scident.models import svae_plus
 from scident.models._rotation import rotate, sparse_rotation
 from scident.models._sparse_prior import FIRST_LOGIT
@@ -142,3 +144,28 @@ def test_a_member_knows_which_perturbations_have_training_cells(place):
     (fitted,) = svae_plus.SVAEPlus.fit_members([member(place, params)])
     assert fitted.model.state["seen"].tolist() == [1, 1, 1, 1, 1, 0]
     assert fitted.model.state["rotated"] == 1
+
+
+@pytest.mark.parametrize("use", ["svae", "svae_plus"])
+def test_no_penalty_moves_a_mask_before_the_rotation(place, use):
+    module = registry.load("models", use)
+    kind = {"svae": "SVAENetwork", "svae_plus": "SVAEPlusNetwork"}[use]
+    net = getattr(module, kind)(module.Params(width=8, rotate_after=3), 20, LATENTS, PERTURBATIONS)
+    stack = stack_of(net, HYPER)
+    one = torch.ones(1, dtype=torch.float64)
+    logits = stack.p["mask_logits"]
+    (before,) = torch.autograd.grad(net.weigh(stack, one, one).sum(), logits, allow_unused=True)
+    assert before is None or (before == 0).all()
+    stack.b["seen"].fill_(1)
+    net.turn(stack, streams(0), 3)
+    (after,) = torch.autograd.grad(net.weigh(stack, one, one).sum(), logits)
+    assert (after > 0).all()
+
+
+@pytest.mark.parametrize(
+    "late", [{"epochs": 9, "rotate_after": 9}, {"rotate_after": 45}, {"patience": 5, "rotate_after": 6}]
+)
+def test_a_rotation_that_may_never_come_is_refused(late):
+    with pytest.raises(ValidationError, match="rotate earlier"):
+        svae_plus.Params(**late)
+    assert svae_plus.Params(epochs=0, rotate_after=30).rotate_after == 30
