@@ -7,7 +7,7 @@ from bench.table import Row
 from bench.timing import ratio
 from scident.engine.trainer import fast_bfloat16
 
-MANY = 8
+MANY = 16
 
 
 def rows() -> list[Row]:

@@ -133,7 +133,7 @@ def plan(*, truth=True, replicates=5, seeds=2, protocol="heldout", grid=False, s
         "datasets": {name: {"label": label, "source": "Lopez et al. (2023), arXiv 2211.03553", "has_truth": truth}},
         "splits": {split: {"label": "Unseen perturbations", "protocol": protocol}},
         "models": models,
-        "metrics": METRICS,
+        "metrics": {name: metric | {"use": name} for name, metric in METRICS.items()},
         "runs": runs,
     }
 

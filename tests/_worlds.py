@@ -21,11 +21,11 @@ def labels(n_cells, n_perts, *, control=False):
     return frame, names, code
 
 
-def member(z, *, seed=0, targets=None, nelbo=None, label_conditioned=False, adapts=False, **protocols):
+def member(z, *, seed=0, targets=None, nelbo=None, label_conditioned=False, adapts=False, retrained="no", **protocols):
     """`nelbo` is what the trained model gives, `protocols` what it gives of held-out cells; IWELBO = 1 - nELBO."""
     costs = {"": nelbo, **protocols}
     bounds = {name: Likelihood(cost, 1.0 - cost) for name, cost in costs.items() if cost is not None}
-    return Member(0, "default", seed, z, targets, bounds, label_conditioned, adapts)
+    return Member(0, "default", seed, z, targets, bounds, label_conditioned, adapts, retrained)
 
 
 def world(

@@ -149,6 +149,8 @@ TABLES: dict[str, pa.DataFrameSchema] = {
         grid_point=_text(),
         score=_number(nullable=True),
         regret=_number(nullable=True),
+        regret_f1=_number(nullable=True),
+        range=_number(nullable=True),
         default=pa.Column(bool),
         n_points=pa.Column("int64"),
     ),

@@ -212,7 +212,8 @@ class Plan:
         }
         models = {m.name: asdict(m.info) | {"use": m.use, "grid_points": list(m.grid)} for m in self.models.values()}
         metrics = {
-            name: asdict(registry.describe("metrics", entry.use or name)) for name, entry in self.config.metrics.items()
+            name: asdict(registry.describe("metrics", entry.use or name)) | {"use": entry.use or name}
+            for name, entry in self.config.metrics.items()
         }
         for entries in (datasets, splits, models, metrics):
             _tell_apart(entries)

@@ -170,11 +170,16 @@ def test_positive_controls_are_skipped_where_there_is_no_truth():
 
 
 def test_what_the_report_is_told_names_everything():
-    found = plan(splits={"cells": {"use": "iid", "protocol": "released"}}).describe()
+    metrics = {"mcc_pearson": {}, "cost": {"use": "nelbo"}}
+    found = plan(splits={"cells": {"use": "iid", "protocol": "released"}}, metrics=metrics).describe()
     assert found["datasets"]["world"]["has_truth"]
     assert found["splits"]["cells"]["protocol"] == "released"
     assert found["models"]["sparse"]["grid_points"] == ["penalty=1", "penalty=100"]
     assert found["metrics"]["mcc_pearson"]["better"] == "higher"
+    assert {name: metric["use"] for name, metric in found["metrics"].items()} == {
+        "mcc_pearson": "mcc_pearson",
+        "cost": "nelbo",
+    }
     assert len(found["runs"]) == 2 + len(CONTROLS)
     assert {run["shards"] for run in found["runs"]} == {1}
 

@@ -114,7 +114,7 @@ def _filled(plan: Mapping[str, Any], run: Mapping[str, Any], there: set[Member],
     protocol = plan["splits"][run["split"]]["protocol"]
     rows = []
     for name, declared in plan["metrics"].items():
-        metric = MetricInfo(**declared)
+        metric = MetricInfo(**{key: value for key, value in declared.items() if key != "use"})
         missing = [member for member in members_of(run, metric.over) if member not in there]
         for scope in (s for s in SCOPES_OF_PROTOCOL[protocol] if s in metric.scopes):
             for variant in metric.variants_on(scope):

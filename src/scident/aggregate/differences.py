@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from scident.aggregate.intervals import t_interval
+from scident.aggregate.units import entries_of
 
 BOUNDS = ("iwelbo", "nelbo")
-"""Metrics whose differences are taken."""
+"""Plug-in files of the metrics whose differences are taken."""
 
 REFERENCES = ("cond_vae", "sams_vae", "ivae_fixed", "ivae_released", "vae")
 """Plug-in files of the models that others are compared with: the first that has values takes the part."""
@@ -42,7 +43,7 @@ def differences(chosen: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     Seeds are averaged first. The pair is the (replicate, perturbation) where both sides have a value; the unit is the
     replicate. The reference of a variant is the first of `REFERENCES` with values there (of several entries of one
     plug-in, the first in the plan); only models with its observation model are paired with it. A model with nothing to
-    fit stands beside fitted ones with its values before fitting.
+    fit, the reference too, stands beside fitted ones with its values before fitting.
 
     Parameters
     ----------
@@ -57,7 +58,8 @@ def differences(chosen: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     ``reference_variant``, for each perturbation (mean over replicates) and, without one, as the mean over replicates of
     the mean over perturbations; ``low`` and ``high`` the t interval over replicates, null for a single one.
     """
-    rows = chosen[chosen["metric"].isin(BOUNDS) & chosen["scope"].isin(SCOPES)]
+    bounds = [name for use in BOUNDS for name in entries_of(plan, use)]
+    rows = chosen[chosen["metric"].isin(bounds) & chosen["scope"].isin(SCOPES)]
     return pd.DataFrame(
         [
             dict(zip(PLACE, key, strict=True)) | row
@@ -77,21 +79,22 @@ def _pairs(block: pd.DataFrame, plan: Mapping[str, Any]) -> Iterator[tuple[_Side
         sides[model, variant] = _Side(model, variant, values.droplevel(["model", "variant"]))
     free = set(block.loc[block["reason"] == "nothing_to_fit", "model"])
     for variant in sorted({v for _, v in sides}):
-        reference = _reference(sides, variant, plan)
-        for model in plan["models"]:
-            side = sides.get((model, variant)) or (sides.get((model, BEFORE)) if model in free else None)
-            if reference and side and model != reference.model and _same_family(plan, model, reference.model):
-                yield side, reference
+        known = {m: sides.get((m, variant)) or (sides.get((m, BEFORE)) if m in free else None) for m in plan["models"]}
+        there = {model: side for model, side in known.items() if side}
+        for reference in _reference(there, plan):
+            others = (there[m] for m in there if m != reference.model and _same_family(plan, m, reference.model))
+            # two with nothing to fit are paired before fitting alone
+            yield from ((side, reference) for side in others if variant in (side.variant, reference.variant))
     for model, variant in product(plan["models"], sorted({v for _, v in sides} - {"", BEFORE})):
         before, after = (sides.get((model, v)) for v in (BEFORE, variant))
         if before and after:
             yield after, before
 
 
-def _reference(sides: Mapping[tuple[str, str], _Side], variant: str, plan: Mapping[str, Any]) -> _Side | None:
-    wanted = product(REFERENCES, plan["models"].items())
-    found = (sides.get((name, variant)) for use, (name, model) in wanted if model["use"] == use)
-    return next((side for side in found if side), None)
+def _reference(there: Mapping[str, _Side], plan: Mapping[str, Any]) -> list[_Side]:
+    """Return the reference, or nothing."""
+    wanted = product(REFERENCES, there.items())
+    return [side for use, (name, side) in wanted if plan["models"][name]["use"] == use][:1]
 
 
 def _same_family(plan: Mapping[str, Any], one: str, other: str) -> bool:

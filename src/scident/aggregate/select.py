@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 
 from scident import selection
+from scident.aggregate.units import entries_of
 from scident.metrics.base import SCOPES_OF_PROTOCOL
 
 ORACLE = "mcc_pearson"
 TRUTHS = (ORACLE, "target_f1")
-"""Metrics that know the truth: shown beside the criteria, never chosen by."""
+"""Plug-in files of metrics that know the truth: shown beside the criteria, never chosen by."""
 
 FIRST = "first"
 """Stands for a rule where none applies."""
-
-DEFAULT_RULE = "val_nelbo"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Grid:
     criteria: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     """Criterion -> grid point -> value."""
     truths: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
-    """Metric of `TRUTHS` -> grid point -> value on the scope that latents are matched on."""
+    """One of `TRUTHS` -> grid point -> value on the scope that latents are matched on."""
 
 
 def grids(scores: pd.DataFrame, curves: pd.DataFrame, plan: Mapping[str, Any]) -> list[Grid]:
@@ -52,6 +51,7 @@ def grids(scores: pd.DataFrame, curves: pd.DataFrame, plan: Mapping[str, Any]) -
     place = ["dataset", "split", "model", "replicate", "grid_point", "scope", "metric", "variant"]
     means = _by_key(ok.groupby(place)["value"].mean())
     judged = _judged(curves)
+    shown = {use: next(iter(entries_of(plan, use)), None) for use in (*TRUTHS, "nelbo")}
     found = []
     for run in plan["runs"]:
         scope = SCOPES_OF_PROTOCOL[plan["splits"][run["split"]]["protocol"]][0]
@@ -60,12 +60,12 @@ def grids(scores: pd.DataFrame, curves: pd.DataFrame, plan: Mapping[str, Any]) -
             for index, point in enumerate(grid.points):
                 for criterion, value in judged.get((*grid.place, index), {}).items():
                     grid.criteria[criterion][point] = value
-                for metric in TRUTHS:
-                    variant = plan["metrics"].get(metric, {"variants": [""]})["variants"][0]
-                    if (key := (*grid.place, point, scope, metric, variant)) in means:
-                        grid.truths[metric][point] = means[key]
+                for use in TRUTHS:
+                    variant = plan["metrics"][shown[use]]["variants"][0] if shown[use] else ""
+                    if (key := (*grid.place, point, scope, shown[use], variant)) in means:
+                        grid.truths[use][point] = means[key]
             if "val_nelbo" not in grid.criteria:
-                keys = {point: (*grid.place, point, "val", "nelbo", "") for point in grid.points}
+                keys = {point: (*grid.place, point, "val", shown["nelbo"], "") for point in grid.points}
                 grid.criteria["val_nelbo"] |= {point: means[key] for point, key in keys.items() if key in means}
             found.append(grid)
     return found
@@ -101,32 +101,32 @@ def select(found: list[Grid], plan: Mapping[str, Any]) -> pd.DataFrame:
     -------
     Contract ``selected``. ``rule`` is one of `selection.RULES`, ``only`` (one grid point) or ``first`` (no rule
     applies); ``score`` what the rule minimises, at its choice; ``regret`` the MCC lost against the grid point an oracle
-    would choose (0 is best), null without truth; ``default`` marks the one row per grid that the benchmark follows: the
+    would choose (0 is best), ``regret_f1`` the target F1 lost likewise, ``range`` the best minus the worst MCC of the
+    grid, all three null without truth; ``default`` marks the one row per grid that the benchmark follows: the
     configured rule, or the first of the others that applies.
     """
-    wanted = str(plan["config"].get("selection", DEFAULT_RULE))
+    wanted = str(plan["config"]["selection"])
     return pd.DataFrame([row for grid in found for row in _rows(grid, wanted)])
 
 
 def _rows(grid: Grid, wanted: str) -> list[dict[str, object]]:
-    points = selection.judged(grid.criteria, grid.points)
     if len(grid.points) == 1:
         return [_row(grid, selection.ONLY, grid.points[0], np.nan, default=True)]
-    default = selection.applicable(wanted, grid.criteria, points) if points else None
+    default = selection.applicable(wanted, grid.criteria, grid.points)
     if default is None:
-        return [_row(grid, FIRST, (points or grid.points)[0], np.nan, default=True)]
+        return [_row(grid, FIRST, grid.points[0], np.nan, default=True)]
     rows = []
     for rule in selection.RULES:
-        if selection.applies(rule, grid.criteria, points):
-            point = selection.choose(rule, grid.criteria, points)
-            score = selection.scores(rule, grid.criteria, points)[point]
+        if selection.known(rule, grid.criteria, grid.points):
+            point = selection.choose(rule, grid.criteria, grid.points)
+            score = selection.scores(rule, grid.criteria, grid.points)[point]
             rows.append(_row(grid, rule, point, score, default=rule == default))
     return rows
 
 
 def _row(grid: Grid, rule: str, point: str, score: float, *, default: bool) -> dict[str, object]:
     dataset, split, model, replicate = grid.place
-    mcc = grid.truths.get(ORACLE, {})
+    mcc, f1 = (grid.truths.get(use, {}) for use in TRUTHS)
     return {
         "dataset": dataset,
         "split": split,
@@ -136,6 +136,8 @@ def _row(grid: Grid, rule: str, point: str, score: float, *, default: bool) -> d
         "grid_point": point,
         "score": score,
         "regret": max(mcc.values()) - mcc[point] if point in mcc else np.nan,
+        "regret_f1": max(f1.values()) - f1[point] if point in f1 else np.nan,
+        "range": max(mcc.values()) - min(mcc.values()) if mcc else np.nan,
         "default": default,
         "n_points": len(grid.points),
     }

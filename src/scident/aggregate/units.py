@@ -76,6 +76,11 @@ def per_unit(scores: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(value=("value", "mean"), n_ok=("n_ok", "sum"), n_failed=("n_failed", "sum"))
 
 
+def entries_of(plan: Mapping[str, Any], use: str) -> list[str]:
+    """Return the metrics of the plan that one plug-in file computes, under the names of their entries."""
+    return [name for name, declared in plan["metrics"].items() if declared["use"] == use]
+
+
 def at_selection(scores: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:
     """Return the score rows of the grid points that the benchmark's own rule selected.
 

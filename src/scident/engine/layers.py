@@ -20,10 +20,15 @@ def linear(stack: Stack, name: str, h: Tensor) -> Tensor:
     """Apply W h + b per member: [members, in, cells] → [members, out, cells]."""
     weight, bias = stack.p[f"{name}.weight"], stack.p[f"{name}.bias"]
     if stack.products is not None:
-        weight, h = weight.to(stack.products), h.to(stack.products)
-    elif not torch.compiler.is_compiling():
-        return torch.baddbmm(bias, weight, h)
-    return torch.bmm(weight, h).to(bias.dtype) + bias  # compiled, the sum is part of what follows
+        return torch.bmm(weight.to(stack.products), h.to(stack.products)).to(bias.dtype) + bias
+    return affine(weight, bias, h)
+
+
+def affine(weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
+    """Return W h + b: in a graph the sum becomes part of what follows it, else it is part of the product."""
+    if torch.compiler.is_compiling():
+        return torch.bmm(weight, h) + bias
+    return torch.baddbmm(bias, weight, h)
 
 
 def linear_parameters(name: str, inputs: int, outputs: int) -> dict[str, Initial]:

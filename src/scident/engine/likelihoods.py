@@ -28,6 +28,18 @@ def varying_part(counts: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> Te
     return (counts * log_mean - (counts + t) * log1p(log_mean.exp() / t)).sum(1)
 
 
+def varying_part_of_logits(counts: Tensor, logits: Tensor, log_library: Tensor, log_dispersion: Tensor) -> Tensor:
+    """Return `varying_part` at ``log_means(logits, log_library)``, at two thirds of the cost: [members, cells]."""
+    peak = logits.amax(1, keepdim=True)
+    above = logits - peak
+    share = above.exp()
+    total = share.sum(1, keepdim=True)
+    t = log_dispersion.exp()
+    excess = log1p(share * (log_library.exp() / total) / t)
+    likelihood = (counts * above - (counts + t) * excess).sum(1, keepdim=True)
+    return (likelihood + counts.sum(1, keepdim=True) * (log_library - total.log()))[:, 0]
+
+
 def constant_part(counts: Tensor, log_dispersion: Tensor) -> Tensor:
     """Return what of log NB(counts) does not depend on the mean, summed over genes, nats: [members, cells], double.
 
@@ -105,11 +117,15 @@ def digamma_difference(t: Tensor, x: Tensor) -> Tensor:
 
 def _digamma_rest(x: Tensor) -> Tensor:
     """Return digamma(x) - log(x + START), by recurrence (terms in pairs) and the series in even powers."""
-    y = x * (x + 5)
-    steps = y.reciprocal() + (y + 4).reciprocal() + (y + 6).reciprocal()
-    w = (x + START).reciprocal()
-    w = w * w
-    return w * (w * (w * (w * (-127 / 30720) + 31 / 8064) - 7 / 960) + 1 / 24) - steps * (x + x + 5)
+    one = x.new_ones(())  # an operation with a number of Python's costs twice one with a tensor of one
+    y = torch.addcmul(x * x, one, x, value=5)
+    steps = torch.addcdiv(y.reciprocal(), one, torch.add(y, one, alpha=4))
+    steps = torch.addcdiv(steps, one, torch.add(y, one, alpha=6))
+    w = torch.add(x, one, alpha=START).square_().reciprocal_()
+    series = torch.addcmul(one, w, one, value=-(127 / 30720) / (31 / 8064))
+    series = torch.addcmul(one, w, series, value=-(31 / 8064) / (7 / 960))
+    series = torch.addcmul(one, w, series, value=-(7 / 960) / (1 / 24))
+    return torch.addcmul(steps * torch.add(x + x, one, alpha=5), w, series, value=-1 / 24).neg_()
 
 
 def log_gamma(x: Tensor) -> Tensor:

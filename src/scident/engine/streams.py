@@ -4,6 +4,7 @@ A member's stream starts anew at every epoch from (member, epoch), so a run resu
 undisturbed run would have drawn, and nothing but the epoch number needs to be stored.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,14 +67,13 @@ class Streams:
 
         Sixteen random bits decide per entry: the probability is right to 1 in 65,536.
         """
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         threshold, scale = round(rate * 65_536) - 32_768, 1 / (1 - rate)
         if self.device.type == "cpu":
-            kept = torch.empty(len(self.bits), count, dtype=self.dtype)
-            for row, source in zip(kept.numpy(), self.bits, strict=True):
-                drawn = source.random_raw(-(-count // 4)).view(np.int16)[:count]
-                np.multiply(drawn >= threshold, scale, out=row, dtype=row.dtype)
-            return kept.view(-1, *shape)
+            kept = torch.empty(len(self.bits), *shape, dtype=self.dtype)
+            for row, source in zip(kept.view(-1, count).numpy(), self.bits, strict=True):
+                row[:] = source.random_raw(-(-count // 4)).view(np.int16)[:count] >= threshold
+            return kept.mul_(scale)
         words = torch.empty(len(self.generators), -(-count // 4), device=self.device, dtype=torch.int64)
         for row, generator in zip(words, self.generators, strict=True):
             row.random_(-(2**63), None, generator=generator)

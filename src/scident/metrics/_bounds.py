@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from scident.errors import NotApplicable
+from scident.errors import NotApplicable, ScidentError, reason_of
 from scident.info import HELDOUT_PROTOCOLS
 from scident.metrics import _cells
 from scident.metrics.base import FITTED_UNDER, SCOPES, Inputs, Value
@@ -12,6 +12,8 @@ MORE_THAN = 10
 """Perturbations enter the aggregate with more cells than this."""
 
 ZERO_SHOT = "zero_shot"
+FAILED = "failed:"
+"""What `Member.retrained` begins with where the second training failed."""
 
 
 def values_of(inputs: Inputs, bound: str) -> list[Value]:
@@ -30,7 +32,7 @@ def values_of(inputs: Inputs, bound: str) -> list[Value]:
     Returns
     -------
     For each variant of the scope one value per perturbation, then the aggregate (median in its note), or why there is
-    none; nats per cell.
+    none; nats per cell. A protocol of held-out perturbations that fails or does not apply takes nothing from the rest.
     """
     if not inputs.member.likelihood:
         raise NotApplicable("no_likelihood")
@@ -38,24 +40,31 @@ def values_of(inputs: Inputs, bound: str) -> list[Value]:
     _cells.enough(int(chosen.sum()))
     if inputs.scope != "ood":
         return _averaged(inputs, chosen, "", bound, variant="")
-    found = []
+    found: list[Value] = []
     for protocol in HELDOUT_PROTOCOLS:
-        if missing := _missing(inputs, protocol):
-            found.append(Value(0.0, variant=protocol, missing=missing))
-        else:
-            source = protocol if inputs.member.label_conditioned else ""
-            found += _averaged(inputs, chosen, source, bound, variant=protocol)
+        try:
+            found += _averaged(inputs, chosen, _source(inputs, protocol), bound, variant=protocol)
+        except NotApplicable as refusal:
+            found.append(Value(0.0, variant=protocol, missing=refusal.reason))
+        except ScidentError as error:
+            found.append(Value(0.0, variant=protocol, failed=reason_of(error)))
     return found
 
 
-def _missing(inputs: Inputs, protocol: str) -> str:
-    """Say why a member has no bound of held-out perturbations under a protocol; nothing where it has one."""
+def _source(inputs: Inputs, protocol: str) -> str:
+    """Return which of the member's bounds stand for a protocol of held-out perturbations, or refuse with the reason."""
     member = inputs.member
-    if not member.label_conditioned:  # its usual bound is the one before fitting: it has nothing that could be fitted
-        return "" if protocol == ZERO_SHOT else "nothing_to_fit"
-    if not member.adapts or protocol not in (ZERO_SHOT, FITTED_UNDER[inputs.protocol]):
-        return "split_undefined"
-    return "" if protocol in member.likelihood else "not_retrained"
+    if protocol != ZERO_SHOT and not member.label_conditioned:
+        raise NotApplicable("nothing_to_fit")
+    if protocol != ZERO_SHOT and not (member.adapts and protocol == FITTED_UNDER[inputs.protocol]):
+        raise NotApplicable("split_undefined")
+    if protocol in member.likelihood:
+        return protocol
+    if member.retrained.startswith(FAILED):
+        raise ScidentError(member.retrained.removeprefix(FAILED))
+    if not member.label_conditioned:  # trained once: its usual bound needs no label
+        return ""
+    raise NotApplicable("not_retrained" if member.adapts else "split_undefined")
 
 
 def _averaged(

@@ -52,6 +52,8 @@ class Value:
     """Written to the row's ``reason`` although the status is ok (for example the source of target scores)."""
     missing: str = ""
     """Why this variant alone does not apply (the row is then ``not_applicable:<missing>`` and `value` is not read)."""
+    failed: str = ""
+    """Why this variant alone failed (the row is then ``failed:<failed>`` and `value` is not read)."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Member:
     on, the others (`scident.info.HELDOUT_PROTOCOLS`) are of held-out cells."""
     label_conditioned: bool = False
     adapts: bool = False
+    retrained: str = "no"
+    """What came of the second training, whose model is scored on held-out cells: no, ok or failed:reason."""
 
 
 @dataclass(frozen=True)

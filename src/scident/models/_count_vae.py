@@ -16,7 +16,14 @@ from scident.engine import layers
 from scident.engine.batches import Batch, Cells, chunks
 from scident.engine.compiling import compiled
 from scident.engine.iwelbo import log_mean_weight, log_weight
-from scident.engine.likelihoods import constant_part, log_means, negative_log_likelihood, training_loss, varying_part
+from scident.engine.likelihoods import (
+    constant_part,
+    log1p,
+    log_means,
+    negative_log_likelihood,
+    training_loss,
+    varying_part_of_logits,
+)
 from scident.engine.stack import Initial, Stack, normal
 from scident.engine.streams import Streams
 from scident.engine.trainer import Network, Noise
@@ -34,7 +41,7 @@ CHUNK = 2048
 NELBO, IWELBO = 0, 1
 """Purposes of the random streams of `CountVAE.likelihood`."""
 
-BLOCK = 512
+BLOCK = 1024
 """Cells whose likelihood is computed at once."""
 
 
@@ -108,7 +115,7 @@ class CountVAENetwork(Network):
         self, stack: Stack, batch: Batch, training: bool = False, masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return mean and variance of q(z|x), [members, latents, cells]; `masks` are dropout's."""
-        h = layers.trunk(stack, "encoder", torch.log1p(batch.counts), training, masks)
+        h = layers.trunk(stack, "encoder", log1p(batch.counts), training, masks)
         variance = layers.linear(stack, "log_variance", h).exp() + SMALLEST_VARIANCE
         return layers.linear(stack, "mean", h), variance
 
@@ -162,9 +169,9 @@ class CountVAENetwork(Network):
     def varying_likelihood(self, stack: Stack, batch: Batch, hidden: list[tuple[Tensor, Tensor]], z: Tensor) -> Tensor:
         """Return what of log p(x|z) depends on z, nats: [members, cells]."""
         for weight, bias in hidden:
-            z = torch.relu(torch.baddbmm(bias, weight, z))
-        log_mean = log_means(layers.linear(stack, "logits", z), batch.log_library)
-        return varying_part(batch.counts, log_mean, stack.p["log_dispersion"])
+            z = torch.relu(layers.affine(weight, bias, z))
+        logits = layers.linear(stack, "logits", z)
+        return varying_part_of_logits(batch.counts, logits, batch.log_library, stack.p["log_dispersion"])
 
 
 def warm_up(epoch: Tensor, epochs: Tensor) -> Tensor:

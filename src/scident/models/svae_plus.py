@@ -22,8 +22,8 @@ info = ModelInfo(
     identifiability="component",
     assumes="each perturbation shifts few latents, and the patterns differ enough",
     likelihood="negative binomial",
-    note="λ = 0.444 × training cells per perturbation (tuned elsewhere) unless the entry sets it or has a grid; the rotation "
-    "that `rotate_after` asks for is this project's, not the authors'",
+    note="λ = 0.444 × training cells per perturbation (tuned elsewhere) unless the entry sets it or has a grid; the "
+    "rotation that `rotate_after` asks for is this project's, not the authors'",
 )
 
 

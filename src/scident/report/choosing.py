@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scident.aggregate.select import FIRST, ORACLE, TRUTHS
+from scident.aggregate.units import entries_of
 from scident.report import style
 from scident.report.figures import WIDTH
 from scident.report.tables import to_html
@@ -27,10 +28,12 @@ RULE_WORDS = {
     "val_nelbo": "validation nELBO",
     "stability": "agreement of seeds",
     "heldout_validation": "validation perturbations",
-    "stability+heldout_validation": "mean rank of the last two",
+    "stability+heldout_validation": "mean rank: seeds, perturbations",
     FIRST: "none applies: first point",
 }
 ORACLE_WORDS = "best MCC (oracle)"
+REGRETS = {"regret": Markup("Regret in MCC"), "regret_f1": Markup("Regret in target F1")}
+"""Column of the table ``selected`` -> heading."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +102,13 @@ def _table(points: list[str], rules: pd.DataFrame, name: str) -> Markup:
         times = "" if used == replicates else f" in {used} of {replicates}"
         tag = Markup(" <span class='tag'>used{}</span>").format(times) if used else Markup("")
         row = {"rule": Markup("{}{}<small>{}</small>").format(RULE_WORDS[rule], tag, rule), "chosen": escape(chosen)}
-        if own["regret"].notna().any():
-            largest = Markup("<small>at most {:.3f}</small>").format(own["regret"].max()) if replicates > 1 else ""
-            row["regret"] = Markup("{:.3f}{}").format(own["regret"].mean(), largest)
+        for column in (name for name in REGRETS if own[name].notna().any()):
+            largest = Markup("<small>at most {:.3f}</small>").format(own[column].max()) if replicates > 1 else ""
+            row[column] = Markup("{:.3f}{}").format(own[column].mean(), largest)
         rows.append(row)
-    labels = {
-        "rule": "Rule",
-        "chosen": "Chosen (replicates)" if replicates > 1 else "Chosen",
-        "regret": "Regret in MCC",
-    }
+    labels = {"rule": "Rule", "chosen": "Chosen (replicates)" if replicates > 1 else "Chosen"} | REGRETS
+    span = rules.groupby("replicate")["range"].first().mean()
+    labels["regret"] += Markup("<small>grid spans {:.3f}</small>").format(span)
     frame = pd.DataFrame(rows).fillna("")
     return to_html(frame, name, {column: labels[column] for column in frame.columns})
 
@@ -190,5 +191,5 @@ def _counts(axes: Axes, strip: list[tuple[str, str, Counter[str]]], points: list
 def _heading(plan: Plan, criterion: str) -> str:
     if criterion in CRITERIA:
         return f"{CRITERIA[criterion]} {style.ARROWS['lower' if LOWER_IS_BETTER[criterion] else 'higher']}"
-    declared = plan["metrics"][criterion]
+    declared = plan["metrics"][entries_of(plan, criterion)[0]]
     return f"{declared['label']} {style.ARROWS[declared['better']]}, seen by no rule"

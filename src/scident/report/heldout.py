@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from scident.aggregate.differences import BEFORE, BOUNDS
+from scident.aggregate.units import entries_of
 from scident.info import HELDOUT_PROTOCOLS
 from scident.metrics.base import FITTED_UNDER
 from scident.report import style
@@ -15,10 +16,12 @@ from scident.report.tables import to_html
 from scident.report.view import Place, Plan, Tables, shown_points
 
 FITTED = {
-    "finetuned_half": "fitted on half of their cells and scored on the other half",
-    "finetuned_insample": "fitted on the very cells that are scored, as published code does (optimistic)",
+    "finetuned_half": "After: its shift is fitted to half of its cells, the other half is scored, nothing else moves.",
+    "finetuned_insample": "After: its shift is fitted to the very cells that are scored, as published code does "
+    "(optimistic). Meanwhile dropout is on and batches of cells are normalised by their own statistics; for every "
+    "model but sVAE+ the running statistics of the encoder move too, so that it encodes all cells differently.",
 }
-"""What happened to held-out perturbations, in words."""
+"""What happened to a held-out perturbation, in words."""
 
 Cells = Mapping[tuple[str, str], Mapping[Hashable, Any]]
 """(model, variant) -> row of the summary."""
@@ -54,7 +57,7 @@ def bounds(plan: Plan, found: Tables, dataset: str, split: str, models: list[str
     summary = place.of(shown_points(found.summary, plan))
     summary = summary[summary["variant"].isin([BEFORE, after])]
     shown = []
-    for metric in (name for name in BOUNDS if name in plan["metrics"]):
+    for metric in (name for use in BOUNDS for name in entries_of(plan, use)):
         rows = summary[summary["metric"] == metric]
         if not (rows["status"] == "ok").any():
             continue
@@ -83,7 +86,9 @@ def _table(
     variants = [BEFORE] if after is None else [BEFORE, after]
     between = differences[differences["model"] != differences["reference"]]
     within = differences[(differences["model"] == differences["reference"]) & (differences["variant"] == after)]
-    references = dict(zip(between["reference_variant"], between["reference"], strict=True))
+    with_fitted = (between["variant"] == after) | (between["reference_variant"] == after)
+    against = {"before": between[~with_fitted], "after": between[with_fitted]}
+    against = {when: pairs for when, pairs in against.items() if len(pairs)}
     rows, present = [], []
     for model in models:
         sides = [cells[model, variant] for variant in variants if (model, variant) in cells]
@@ -95,16 +100,17 @@ def _table(
         if after is not None:
             row["after"] = _level(cells.get((model, after)))
             row["gain"] = _difference(within[within["model"] == model])
-        for variant in (v for v in variants if v in references):
-            same = between[(between["model"] == model) & (between["reference_variant"] == variant)]
-            row[f"against.{variant}"] = Markup("reference") if references[variant] == model else _difference(same)
+        for when, pairs in against.items():
+            own = pairs[pairs["model"] == model]
+            row[f"against.{when}"] = Markup("reference") if model in set(pairs["reference"]) else _difference(own)
         rows.append(row)
     labels = {"model": "Model", "before": "Before fitting", "after": "After fitting", "gain": "Gained by fitting"}
-    for variant, reference in references.items():
-        when = "before fitting" if variant == BEFORE else "after fitting"
-        labels[f"against.{variant}"] = Markup("Minus {}<small>{}</small>").format(
-            plan["models"][reference]["label"], when
-        )
+    for when, pairs in against.items():
+        reference = plan["models"][pairs["reference"].iloc[0]]["label"]
+        note = f"{when} fitting"
+        if when == "after" and set(pairs["reference_variant"]) == {BEFORE}:
+            note += ", itself with nothing to fit"
+        labels[f"against.{when}"] = Markup("Minus {}<small>{}</small>").format(reference, note)
     frame = pd.DataFrame(rows)
     return to_html(frame, name, {column: labels[column] for column in frame.columns}), present
 

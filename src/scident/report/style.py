@@ -60,7 +60,7 @@ REASONS = {
     "shape": "an output had the wrong shape",
     "exception": "the code raised an error",
     "nothing_to_fit": "its likelihood asks for no perturbation label, so nothing is fitted to held-out ones",
-    "not_retrained": "only the selected grid point is fitted to held-out perturbations",
+    "not_retrained": "only the selected grid point is trained a second time, for held-out perturbations",
     "variant_missing": "the metric left this variant out",
 }
 """Status reasons of the score table in words."""

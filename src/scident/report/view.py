@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from scident import io
 from scident.aggregate.intervals import SEED_SD, SEED_SE, T_OVER_REPLICATES
-from scident.aggregate.units import CEILING_MODEL, SELECTED, at_selection, ceiling, floor_model, per_unit
+from scident.aggregate.units import CEILING_MODEL, SELECTED, at_selection, ceiling, entries_of, floor_model, per_unit
 from scident.info import HELDOUT_PROTOCOLS
 from scident.metrics.base import SCOPES_OF_PROTOCOL
 from scident.report import style
@@ -121,8 +121,8 @@ def headline_metric(plan: Plan, dataset: str) -> str | None:
         for name, metric in plan["metrics"].items()
         if metric["better"] in {"higher", "lower"} and (truth or "truth" not in metric["needs"])
     ]
-    preferred = "mcc_pearson" if truth else "seed_mcc"
-    return preferred if preferred in usable else next(iter(usable), None)
+    preferred = entries_of(plan, "mcc_pearson" if truth else "seed_mcc")
+    return next((name for name in [*preferred, *usable] if name in usable), None)
 
 
 def headline_variant(plan: Plan, metric: str, scope: str) -> str:

@@ -46,6 +46,8 @@ class Found:
     folder: Path | None
     status: str = "ok"
     reason: str = ""
+    retrained: str = "no"
+    """As in `scident.metrics.base.Member`."""
 
 
 def replicate_of(path: Path) -> int:
@@ -98,7 +100,7 @@ def find_members(infer: Iterable[Path], wanted: Iterable[Key]) -> dict[Key, Foun
             elif not (folder / "latents.npz").is_file():
                 place = Found(None, "failed", lost)
             else:
-                place = Found(folder)
+                place = Found(folder, retrained=row["retrained"])
             found[row["replicate"], row["grid_point"], row["seed"]] = place
     return {key: found.get(key, Found(None, "failed", lost)) for key in wanted}
 
@@ -117,7 +119,9 @@ def _members(shard: Path) -> pd.DataFrame:
         return io.empty_table("members")
 
 
-def read_member(folder: Path, key: Key, world: World, *, label_conditioned: bool, adapts: bool = False) -> Member:
+def read_member(
+    folder: Path, key: Key, world: World, *, label_conditioned: bool, adapts: bool = False, retrained: str = "no"
+) -> Member:
     """Read what a member gave, its rows brought into the order of the data file.
 
     Raises
@@ -135,15 +139,15 @@ def read_member(folder: Path, key: Key, world: World, *, label_conditioned: bool
         targets = _read_targets(folder / "targets.parquet", world, z.shape[1])
     if (folder / "likelihood.parquet").is_file():
         table = io.read_table(folder / "likelihood.parquet", "likelihood")
-        likelihood = {str(protocol): _bounds(rows, cells) for protocol, rows in table.groupby("protocol")}
-    return Member(*key, z[order], targets, likelihood, label_conditioned, adapts)
+        # Without a single value beside a known ELBO it was not asked for; without either the computation failed.
+        asked = bool(table["iwelbo"].notna().any() or table["nelbo"].isna().all())
+        likelihood = {str(protocol): _bounds(rows, cells, asked) for protocol, rows in table.groupby("protocol")}
+    return Member(*key, z[order], targets, likelihood, label_conditioned, adapts, retrained)
 
 
-def _bounds(rows: pd.DataFrame, cells: pd.Index) -> Likelihood:
-    """Bring the bounds of one protocol into the order of the data file."""
+def _bounds(rows: pd.DataFrame, cells: pd.Index, asked: bool) -> Likelihood:
+    """Bring the bounds of one protocol into the order of the data file; without IWELBO if nobody asked for one."""
     nelbo, iwelbo = rows.set_index("cell_id")[["nelbo", "iwelbo"]].reindex(cells).to_numpy(dtype=np.float64).T
-    # Without a single value beside a known ELBO it was not asked for; without either the computation failed.
-    asked = bool(rows["iwelbo"].notna().any() or rows["nelbo"].isna().all())
     return Likelihood(nelbo, iwelbo if asked else None)
 
 

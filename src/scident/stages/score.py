@@ -145,7 +145,7 @@ class _Group:
             try:
                 key = (replicate, grid_point, seed)
                 declared = {name: bool(spec[name]) for name in ("label_conditioned", "adapts")}
-                self.members[seed] = read_member(place.folder, key, world, **declared)
+                self.members[seed] = read_member(place.folder, key, world, retrained=place.retrained, **declared)
             except Exception as error:
                 log.exception("cannot read member %s", place.folder)
                 self.lost[seed] = Outcome("failed", reason_of(error))
@@ -225,6 +225,8 @@ def _fields(metric: Metric, scope: Scope, outcome: Outcome) -> Iterator[Row]:
         where = {**empty, "variant": value.variant, "perturbation": value.perturbation}
         if value.missing:
             yield {**where, "status": "not_applicable", "reason": value.missing}
+        elif value.failed:
+            yield {**where, "status": "failed", "reason": value.failed}
         elif not np.isfinite(value.value):
             yield {**where, "status": "failed", "reason": "nonfinite_score"}
         else:

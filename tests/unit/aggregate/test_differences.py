@@ -14,7 +14,9 @@ KEYS = ["scope", "metric", "model", "variant", "reference", "reference_variant"]
 def plan(**uses):
     """Model name -> plug-in file; `Other` in a name marks another observation model."""
     family = {name: "Poisson" if "other" in name else "negative binomial" for name in uses}
-    return {"models": {name: {"use": use, "likelihood": family[name]} for name, use in uses.items()}}
+    metrics = {name: {"use": use} for name, use in {"nelbo": "nelbo", "iwelbo": "iwelbo", "tight": "iwelbo"}.items()}
+    models = {name: {"use": use, "likelihood": family[name]} for name, use in uses.items()}
+    return {"models": models, "metrics": metrics | {"mcc": {"use": "mcc_pearson"}}}
 
 
 def rows(model, values, variant="", scope="iid", metric="iwelbo", status="ok", reason=""):
@@ -137,6 +139,26 @@ def test_each_protocol_has_its_own_reference_and_each_fitted_model_its_gain():
             ("i", after, "i", before): 2.0,
         }
     )
+
+
+def test_a_reference_with_nothing_to_fit_stands_beside_fitted_models_too():
+    tables = [t for t in heldout_tables() if not (t["model"] == "i").all()]
+    free = [rows("b", level(-3.0), "zero_shot", "ood"), nothing("b", "finetuned_half")]
+    table = whole(found(plan(m="svae_plus", v="vae", b="beta_vae"), *tables, *free))
+    assert table["difference"].to_dict() == pytest.approx(
+        {
+            ("m", "zero_shot", "v", "zero_shot"): 2.0,
+            ("b", "zero_shot", "v", "zero_shot"): -2.0,  # once: neither of the two is ever fitted
+            ("m", "finetuned_half", "v", "zero_shot"): 5.0,
+            ("m", "finetuned_half", "m", "zero_shot"): 3.0,
+        }
+    )
+    assert len(table) == 4
+
+
+def test_a_bound_is_known_by_its_plugin_not_by_the_name_of_its_entry():
+    table = whole(found(plan(m="svae_plus", v="vae"), *(rows(n, level(0.0), metric="tight") for n in "mv")))
+    assert set(table["metric"]) == {"tight"}
 
 
 def test_a_model_that_could_be_fitted_but_was_not_stays_away_from_fitted_ones():

@@ -24,9 +24,14 @@ CHOICE = {"val_nelbo": 0, "stability": 1, "heldout_validation": 2, "stability+he
 
 def plan(selection="stability", points=POINTS, replicates=(0,)):
     run = {"dataset": "d", "split": "s", "model": "m", "grid_points": list(points), "replicates": list(replicates)}
-    metrics = {"mcc_pearson": {"variants": [""]}, "target_f1": {"variants": ["corrected", "released"]}}
-    config = {} if selection is None else {"selection": selection}
-    return {"config": config, "splits": {"s": {"protocol": "heldout"}}, "metrics": metrics, "runs": [run]}
+    metrics = {name: {"use": name, "variants": [""]} for name in ("mcc_pearson", "nelbo")}
+    metrics |= {"target_f1": {"use": "target_f1", "variants": ["corrected", "released"]}}
+    return {
+        "config": {"selection": selection},
+        "splits": {"s": {"protocol": "heldout"}},
+        "metrics": metrics,
+        "runs": [run],
+    }
 
 
 def history(criteria=CRITERIA, replicate=0, seeds=(0, 1)):
@@ -62,9 +67,30 @@ def test_every_rule_has_its_choice_score_and_regret():
     assert list(found.index) == list(RULES)
     assert {rule: POINTS.index(p) for rule, p in found["grid_point"].items()} == CHOICE
     # what a rule minimises: the ELBO, minus the agreement, minus the bound, the mean rank
-    assert found["score"].tolist() == pytest.approx([240.0, -0.9, 247.0, 0.5])
-    assert found["regret"].tolist() == pytest.approx([0.4, 0.0, 0.1, 0.0])
+    assert found["score"].to_dict() == pytest.approx(dict(zip(CHOICE, [240.0, -0.9, 247.0, 0.5], strict=True)))
+    assert found["regret"].to_dict() == pytest.approx(dict(zip(CHOICE, [0.4, 0.0, 0.1, 0.0], strict=True)))
+    assert found["range"].tolist() == pytest.approx([0.4] * 4)
+    assert found["regret_f1"].isna().all()
     assert set(found["n_points"]) == {3}
+
+
+def test_the_regret_in_target_f1_is_that_of_its_first_variant():
+    truth = [scores(), scores("target_f1", [0.1, 0.2, 0.6], variant="corrected")]
+    truth += [scores("target_f1", [0.9, 0.0, 0.0], variant="released")]
+    found = selected(pd.concat(truth), history(), plan()).set_index("rule")
+    assert found["regret_f1"].to_dict() == pytest.approx(dict(zip(CHOICE, [0.5, 0.4, 0.0, 0.4], strict=True)))
+    assert found["regret"].to_dict() == pytest.approx(dict(zip(CHOICE, [0.4, 0.0, 0.1, 0.0], strict=True)))
+
+
+def test_metrics_are_known_by_their_plugin_not_by_the_name_of_their_entry():
+    renamed = plan("val_nelbo")
+    renamed["metrics"] = {f"my {name}": metric for name, metric in renamed["metrics"].items()}
+    truth = pd.concat([scores("my mcc_pearson"), scores("my target_f1", [0.1, 0.2, 0.6], variant="corrected"),
+                       scores("my nelbo", [5.0, 3.0, 4.0], "val")])  # fmt: skip
+    found = selected(truth, history({}), renamed)
+    assert found[["rule", "grid_point"]].to_numpy().tolist() == [["val_nelbo", "penalty=10"]]
+    assert found[["regret", "regret_f1", "range"]].to_numpy().tolist() == [pytest.approx([0.0, 0.4, 0.4])]
+    assert set(curve(grids(truth, history({}), renamed))["criterion"]) == {"mcc_pearson", "target_f1", "val_nelbo"}
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -73,16 +99,12 @@ def test_the_configured_rule_is_the_default(rule):
     assert found.loc[found["default"], "rule"].tolist() == [rule]
 
 
-def test_without_a_configured_rule_the_validation_elbo_is_the_default():
-    found = selected(scores(), history(), plan(None))
-    assert found.loc[found["default"], "rule"].tolist() == ["val_nelbo"]
-
-
 @pytest.mark.parametrize(
     ("lacking", "wanted", "left", "default"),
     [
-        ("stability", "stability", {"val_nelbo", "heldout_validation"}, "val_nelbo"),
-        ("stability", "stability+heldout_validation", {"val_nelbo", "heldout_validation"}, "val_nelbo"),
+        ("stability", "stability", {"val_nelbo", "heldout_validation"}, "heldout_validation"),
+        ("stability", "stability+heldout_validation", {"val_nelbo", "heldout_validation"}, "heldout_validation"),
+        ("heldout_validation", "stability+heldout_validation", {"val_nelbo", "stability"}, "stability"),
         ("heldout_validation", "stability", {"val_nelbo", "stability"}, "stability"),
         ("val_nelbo", "val_nelbo", set(RULES) - {"val_nelbo"}, "stability"),
     ],
@@ -93,9 +115,13 @@ def test_a_rule_without_its_criterion_is_left_out_and_the_next_is_the_default(la
     assert found.loc[found["default"], "rule"].tolist() == [default]
 
 
-def test_a_criterion_known_for_some_points_only_chooses_nothing():
-    found = selected(scores(), history(CRITERIA | {"stability": [None, 0.9, 0.8]}), plan())
-    assert set(found["rule"]) == {"val_nelbo", "heldout_validation"}
+def test_a_rule_chooses_among_the_points_where_its_criteria_are_known():
+    found = selected(scores(), history(CRITERIA | {"stability": [0.3, None, 0.2]}), plan()).set_index("rule")
+    assert set(found.index) == set(RULES)
+    chosen = {rule: POINTS.index(p) for rule, p in found["grid_point"].items()}
+    # by both: ranks are (0, 1) at penalty 1 and (1, 0) at penalty 100, decided by stability
+    assert chosen == CHOICE | {"stability": 0, "stability+heldout_validation": 0}
+    assert found.index[found["default"]].tolist() == ["stability"]
 
 
 def test_a_grid_point_that_failed_is_no_candidate():
@@ -136,7 +162,7 @@ def test_a_single_point_is_no_choice():
 
 def test_without_truth_the_regret_is_unknown():
     found = selected(scores(values=[]), history(), plan())
-    assert found["regret"].isna().all()
+    assert found[["regret", "regret_f1", "range"]].isna().all(axis=None)
 
 
 def test_a_tie_goes_to_the_first_point():
@@ -181,6 +207,9 @@ def test_the_curve_holds_every_criterion_and_truth_of_models_with_a_choice():
     assert curve(grids(scores(values=[0.4]), history({}), plan(points=POINTS[:1]))).empty
 
 
-def test_without_a_rule_the_first_point_that_did_not_fail_is_taken():
+def test_a_criterion_known_at_one_point_chooses_it():
     found = selected(scores(), history({"val_nelbo": [None, 2.0, None], "stability": [None, None, 0.5]}), plan())
-    assert found[["rule", "grid_point"]].to_numpy().tolist() == [[FIRST, "penalty=10"]]
+    assert found[["rule", "grid_point", "default"]].to_numpy().tolist() == [
+        ["stability", "penalty=100", True],
+        ["val_nelbo", "penalty=10", False],
+    ]

@@ -11,6 +11,7 @@ from scident.engine.likelihoods import (
     negative_log_likelihood,
     training_loss,
     varying_part,
+    varying_part_of_logits,
 )
 
 
@@ -99,6 +100,15 @@ def test_the_varying_part_does_not_need_double_precision():
     exact = varying_part(counts, log_means(logits, log_library + 4), r)
     single = varying_part(*(v.float() for v in (counts, log_means(logits, log_library + 4), r)))
     torch.testing.assert_close(single.double(), exact, rtol=3e-7, atol=1e-4)
+
+
+@pytest.mark.parametrize("log_dispersion", [-3.0, 0.0, 10.0])
+def test_the_varying_part_of_logits_is_the_varying_part(log_dispersion):
+    counts, logits, log_library, r = inputs(log_dispersion)
+    expected = varying_part(counts, log_means(logits, log_library), r)
+    torch.testing.assert_close(varying_part_of_logits(counts, logits, log_library, r), expected, rtol=1e-12, atol=1e-9)
+    single = varying_part_of_logits(*(v.float() for v in (counts, logits, log_library, r)))
+    torch.testing.assert_close(single.double(), expected, rtol=1e-6, atol=1e-4)
 
 
 def test_the_parts_do_not_see_each_others_arguments():

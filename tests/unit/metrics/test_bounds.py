@@ -17,6 +17,22 @@ CASES = {
     # values per protocol of one model, its protocol of the split -> reason of zero_shot, half, insample ("" is a value)
     "no labels": ({}, "heldout", ("", "nothing_to_fit", "nothing_to_fit")),
     "no labels, released": ({}, "released", ("", "nothing_to_fit", "nothing_to_fit")),
+    "no labels, trained twice": ({"zero_shot": COST + 3, "retrained": "ok"}, "heldout", ("", *["nothing_to_fit"] * 2)),
+    "no labels, second training failed": (
+        {"retrained": "failed:nonfinite_loss"},
+        "heldout",
+        ("failed:nonfinite_loss", "nothing_to_fit", "nothing_to_fit"),
+    ),
+    "second training failed": (
+        {"label_conditioned": True, "adapts": True, "retrained": "failed:nonfinite_loss"},
+        "heldout",
+        ("failed:nonfinite_loss", "failed:nonfinite_loss", "split_undefined"),
+    ),
+    "second training failed, released": (
+        {"label_conditioned": True, "adapts": True, "retrained": "failed:oom"},
+        "released",
+        ("failed:oom", "split_undefined", "failed:oom"),
+    ),
     "cannot adapt": ({"label_conditioned": True}, "heldout", ("split_undefined",) * 3),
     "not chosen": (
         {"label_conditioned": True, "adapts": True},
@@ -51,7 +67,8 @@ def heldout(protocol="heldout", **given):
 def test_every_protocol_has_a_value_or_its_reason(module, case):
     given, protocol, reasons = CASES[case]
     inputs = heldout(protocol, **given)
-    assert tuple(value(module, inputs, name).missing for name in PROTOCOLS) == reasons
+    found = [value(module, inputs, name) for name in PROTOCOLS]
+    assert tuple(one.missing or (one.failed and f"failed:{one.failed}") for one in found) == reasons
 
 
 def test_protocols_read_their_own_values_one_row_per_perturbation():
@@ -69,28 +86,47 @@ def test_the_usual_bound_of_a_model_without_labels_is_its_zero_shot():
     assert value(iwelbo, heldout(), "zero_shot").value == pytest.approx(1 - HELDOUT_MEAN)
 
 
+def test_a_model_without_labels_that_is_trained_twice_shows_the_second_training():
+    twice = heldout(zero_shot=COST + 3)
+    assert value(nelbo, twice, "zero_shot").value == pytest.approx(HELDOUT_MEAN + 3)
+    assert value(iwelbo, twice, "zero_shot").value == pytest.approx(1 - HELDOUT_MEAN - 3)
+
+
 def test_a_label_conditioned_model_never_shows_its_usual_bound_out_of_domain():
     given, _, _ = CASES["fitted"]
     poisoned = world(None, member(Z, nelbo=COST * np.nan, **given), scope="ood", heldout=4)
     assert value(nelbo, poisoned, "zero_shot").value == pytest.approx(HELDOUT_MEAN + 3)
 
 
-@pytest.mark.parametrize("scope", ["iid", "ood"])
-def test_iwelbo_that_was_not_asked_for_does_not_apply(scope):
-    inputs = world(None, member(Z, nelbo=COST), scope=scope, heldout=4)
+def without_iwelbo(inputs):
     given = {name: replace(bounds, iwelbo=None) for name, bounds in inputs.member.likelihood.items()}
-    inputs = replace(inputs, members=(replace(inputs.member, likelihood=given),))
+    return replace(inputs, members=(replace(inputs.member, likelihood=given),))
+
+
+def test_iwelbo_that_was_not_asked_for_does_not_apply():
+    inputs = without_iwelbo(world(None, member(Z, nelbo=COST)))
     with pytest.raises(NotApplicable, match="no_likelihood"):
         iwelbo.score(inputs, iwelbo.Params(), np.random.default_rng(0))
     assert nelbo.score(inputs, nelbo.Params(), np.random.default_rng(0))
+    unseen = without_iwelbo(heldout(**CASES["fitted"][0]))
+    found = [value(iwelbo, unseen, name).missing for name in PROTOCOLS]
+    assert found == ["no_likelihood", "no_likelihood", "split_undefined"]
 
 
 def test_a_bound_that_failed_on_one_scored_cell_fails():
     broken = COST.copy()
     broken[399] = np.nan
-    given = CASES["fitted"][0] | {"finetuned_half": broken}
     with pytest.raises(NonFiniteError, match="nonfinite_iwelbo"):
-        value(iwelbo, heldout(**given), "finetuned_half")
+        iwelbo.score(world(None, member(Z, nelbo=broken)), iwelbo.Params(), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("lost", ["zero_shot", "finetuned_half"])
+def test_a_protocol_that_failed_leaves_the_other_its_value(lost):
+    given = CASES["fitted"][0]
+    (kept,) = {"zero_shot", "finetuned_half"} - {lost}
+    broken = heldout(**given | {lost: np.where(np.arange(400) == 399, np.nan, given[lost])})
+    assert value(nelbo, broken, lost).failed == "nonfinite_nelbo"
+    assert value(nelbo, broken, kept) == value(nelbo, heldout(**given), kept)
 
 
 def test_cells_outside_the_scope_may_lack_a_bound():

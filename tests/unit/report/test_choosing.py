@@ -10,7 +10,10 @@ import pytest
 from scident.report import choosing, figures
 
 POINTS = ["penalty=1", "penalty=10", "penalty=100"]
-METRICS = {"mcc_pearson": {"label": "MCC <r>", "better": "higher"}, "target_f1": {"label": "F1", "better": "higher"}}
+METRICS = {
+    "mine": {"label": "MCC <r>", "better": "higher", "use": "mcc_pearson"},
+    "target_f1": {"label": "F1", "better": "higher", "use": "target_f1"},
+}
 
 
 def plan(points=POINTS, model="m", **more):
@@ -30,14 +33,15 @@ def grid(values, model="m", points=POINTS):
     )
 
 
-def selected(choices, used, regrets=None, model="m", points=POINTS):
+def selected(choices, used, regrets=None, f1=None, model="m", points=POINTS):
     """Rule -> number of its point in each replicate."""
     return pd.DataFrame(
         [
             {
                 "model": model, "rule": rule, "replicate": r, "grid_point": points[g],
                 "default": rule == (used if isinstance(used, str) else used[r]),
-                "regret": np.nan if regrets is None else regrets[rule][r],
+                "regret": np.nan if regrets is None else regrets[rule][r], "range": SPANS[r],
+                "regret_f1": np.nan if f1 is None else f1[rule][r],
             }
             for rule, row in choices.items()
             for r, g in enumerate(row)
@@ -47,6 +51,7 @@ def selected(choices, used, regrets=None, model="m", points=POINTS):
 
 CURVES = {"val_nelbo": [[3.0, 2.0, 1.0], [13.0, 12.0, 11.0]], "mcc_pearson": [[0.5, 0.8, 0.6], [0.5, 0.6, 0.7]]}
 CHOICES = {"val_nelbo": [2, 2], "stability": [1, 2]}
+SPANS = [0.3, 0.2]
 REGRETS = {"val_nelbo": [0.2, 0.0], "stability": [0.0, 0.0]}
 
 
@@ -63,6 +68,19 @@ def test_table_has_every_rule_with_its_points_and_regret():
     (choice,) = shown()
     assert "validation nELBO val_nelbo 100 (2) 0.100 at most 0.200" in text(choice.table)
     assert "agreement of seeds used stability 10 (1), 100 (1) 0.000 at most 0.000" in text(choice.table)
+
+
+def test_regret_has_its_scale_beside_it():
+    (choice,) = shown()
+    assert "Regret in MCC grid spans 0.250" in text(choice.table)
+    assert "target F1" not in choice.table
+
+
+def test_table_has_the_regret_in_target_f1_where_it_is_known():
+    known = {"val_nelbo": [0.5, 0.3], "stability": [0.1, 0.0]}
+    (choice,) = shown(selected=selected(CHOICES, "stability", REGRETS, known))
+    assert "Regret in target F1" in text(choice.table)
+    assert "100 (2) 0.100 at most 0.200 0.400 at most 0.500" in text(choice.table)
 
 
 def test_table_says_in_how_many_replicates_a_rule_was_used():
@@ -100,8 +118,8 @@ def test_strip_counts_replicates_and_ends_with_the_oracle():
     oracle = choosing._wide(grid({"mcc_pearson": CURVES["mcc_pearson"]}), POINTS)
     strip = choosing._strip(selected(CHOICES, "stability"), oracle)
     assert [(label, counts) for label, _, counts in strip] == [
-        ("validation nELBO", Counter({"penalty=100": 2})),
         ("agreement of seeds", Counter({"penalty=10": 1, "penalty=100": 1})),
+        ("validation nELBO", Counter({"penalty=100": 2})),
         (choosing.ORACLE_WORDS, Counter({"penalty=10": 1, "penalty=100": 1})),
     ]
 

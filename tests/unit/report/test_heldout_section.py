@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import _synthetic
+from scident import io
 from scident.report import heldout
 from scident.report.view import Tables
 from scident.stages import aggregate
@@ -100,6 +101,29 @@ def test_the_legacy_protocol_reads_its_own_variant(benchmark):
     }
     assert cells(shown(legacy, Tables(**vars(tables) | moved))[0].table) == cells(shown(plan, tables)[0].table)
     assert "optimistic" in heldout.FITTED[heldout.fitted_as(legacy, "unseen_perturbation")]
+
+
+def test_a_reference_with_nothing_to_fit_has_both_columns(tmp_path):
+    plan = _synthetic.plan(replicates=3)
+    plan["models"]["ivae_released"]["likelihood"] = "none"
+    plan["models"]["ivae_released"]["use"] = "no_reference"
+    plan["metrics"] = {"tight": plan["metrics"]["iwelbo"]}
+    _synthetic.tree(tmp_path, _synthetic.plan(replicates=3), fail="none")
+    for path in (tmp_path / "score").rglob("*.parquet"):
+        if not path.name.endswith(".aligned.parquet"):
+            table = io.read_table(path, "scores").query("metric == 'iwelbo'")
+            io.write_table(table.assign(metric="tight"), path, "scores")
+    aggregate.run(plan, tmp_path, tmp_path / "aggregate")
+    tables = Tables.read(tmp_path / "aggregate")
+    heading, *rows = cells(shown(plan, tables)[0].table)
+    assert heading[4:] == ["Minus VAE before fitting", "Minus VAE after fitting, itself with nothing to fit"]
+    svae, ivae, vae = rows
+    assert vae[4:] == ["reference", "reference"]
+    assert ivae[4:] == ["", ""]
+    own = tables.differences.query("model == 'svae_plus' and reference == 'vae' and scope == 'ood'")
+    own = own[own["perturbation"].isna()].set_index("variant")["difference"]
+    assert svae[4].startswith(f"{own['zero_shot']:+.2f} [")
+    assert svae[5].startswith(f"{own['finetuned_half']:+.2f} [")
 
 
 def test_without_a_fitted_model_there_is_no_column_for_it(benchmark):

@@ -167,10 +167,19 @@ def test_report_shows_likelihoods_before_those_after_fitting(folders):
     assert "-heldout" not in (folders["dead"] / "index.html").read_text()
 
 
+def test_report_says_which_model_is_scored_before_fitting_and_what_moves_while_fitting(folders):
+    for case in ("truth", "released"):
+        text = words((folders[case] / "index.html").read_text())
+        assert "not the model whose latents are scored above but what a second training" in text
+        assert ("the running statistics of the encoder move" in text) is (case == "released")
+        assert ("nothing else moves" in text) is (case == "truth")
+
+
 def test_report_shows_the_choice_of_the_grid_point_where_there_is_one(folders):
     page = (folders["released"] / "index.html").read_text()
     assert "Choosing the penalty" in words(page)
     assert page.count('<div id="grid-') == 1
+    assert "Compare it with what the grid spans" in words(page)
     for case in ("truth", "blind", "dead"):
         assert "Choosing" not in words((folders[case] / "index.html").read_text())
 

@@ -80,10 +80,20 @@ LIKELIHOODS = {
         {"label_conditioned": False, "adapts": False},
         ["ok", "ok", "not_applicable nothing_to_fit"],
     ),
-    "second training failed": (
-        lambda t: t.assign(**{c: t[c].where(t["protocol"] == "") for c in ("nelbo", "iwelbo")}),
+    "label-free, trained twice": (
+        lambda t: t[t["protocol"] != "finetuned_half"],
+        {"label_conditioned": False, "adapts": False},
+        ["ok", "ok", "not_applicable nothing_to_fit"],
+    ),
+    "fitting failed": (
+        lambda t: t.assign(**{c: t[c].where(t["protocol"] != "finetuned_half") for c in ("nelbo", "iwelbo")}),
         {},
-        ["ok", *["failed nonfinite_iwelbo"] * 2],
+        ["ok", "ok", "failed nonfinite_iwelbo"],
+    ),
+    "fitted bound is infinite": (
+        lambda t: t.assign(iwelbo=t["iwelbo"].where(t["protocol"] != "finetuned_half")),
+        {},
+        ["ok", "ok", "failed nonfinite_iwelbo"],
     ),
 }
 
@@ -104,6 +114,26 @@ def test_score_says_why_a_bound_is_missing(tmp_path, case):
         }
         found.append("ok" if one[0] == "ok" else " ".join(one))
     assert found == expected
+
+
+def test_a_second_training_that_failed_fails_the_protocols_of_its_split(tmp_path):
+    run = make(tmp_path)
+    path = run.infer[0] / "members.parquet"
+    table = io.read_table(path, "members")
+    table.loc[table["member"] == "r0.g0.s1", "retrained"] = "failed:nonfinite_loss"
+    io.write_table(table, path, "members")
+    own = run.folder(0, 1) / "likelihood.parquet"
+    io.write_table(io.read_table(own, "likelihood").query("protocol == ''"), own, "likelihood")
+    scores, _ = run.score()
+    lost = scores[(scores["replicate"] == 0) & (scores["seed"] == 1)]
+    failed = lost[lost["status"] == "failed"]
+    assert set(zip(failed["metric"], failed["variant"], failed["reason"], strict=True)) == {
+        (metric, variant, "nonfinite_loss")
+        for metric in ("nelbo", "iwelbo")
+        for variant in ("zero_shot", "finetuned_half")
+    }
+    assert set(lost.loc[lost["variant"] == "finetuned_insample", "reason"]) == {"split_undefined"}
+    assert len(scores[scores["status"] == "failed"]) == len(failed) == 4
 
 
 def test_likelihoods_in_another_order_are_aligned_by_cell(tmp_path):
