@@ -1,7 +1,6 @@
 """One loop that trains all members of a job together; each stops on its own and then costs nothing."""
 
 import logging
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -157,7 +156,7 @@ class Loop:
     ) -> None:
         self.network, self.members, self.data, self.schedule = network, members, data, schedule
         self.n_train, self.n_val = n_train, n_val
-        self.val_cells = math.ceil(n_val / math.ceil(n_val / VALIDATED))
+        self.val_cells = -(-n_val // -(-n_val // VALIDATED))  # batches of equal size, but for the last
         self.running = [i for i, m in enumerate(members) if not m.done]
         states = [members[i].state for i in self.running]
         self.stack = Stack(states, data.counts.device, data.counts.dtype, schedule.products)

@@ -42,7 +42,7 @@ NELBO, IWELBO = 0, 1
 """Purposes of the random streams of `CountVAE.likelihood`."""
 
 BLOCK = 1024
-"""Cells whose likelihood is computed at once."""
+"""Most cells whose likelihood is computed at once."""
 
 
 class CountVAEParams(BatchedParams):
@@ -231,14 +231,13 @@ class CountVAE(BatchedModel):
         if params.compile == "auto" and samples:
             weigh = compiled(network.log_weight, isolated=False)
         nelbo, bounds = [], []
-        for ends in chunks(cells.n_obs, BLOCK):
-            block = _Block(network, stack, data.gather(torch.arange(*ends)[None]))
+        size = -(-cells.n_obs // -(-cells.n_obs // BLOCK))  # blocks of equal size, but for the last
+        for start, stop in chunks(cells.n_obs, size):
+            block = _Block(network, stack, data.gather(torch.arange(start, stop)[None]))
             nelbo.append(block.nelbo(streams[0]))
             if samples:
                 # a graph is made for one number of cells
-                bounds.append(
-                    block.iwelbo(streams[1], samples, weigh if ends[1] - ends[0] == BLOCK else network.log_weight)
-                )
+                bounds.append(block.iwelbo(streams[1], samples, weigh if stop - start == size else network.log_weight))
         return Likelihood(torch.cat(nelbo).numpy(), torch.cat(bounds).numpy() if samples else None)
 
 

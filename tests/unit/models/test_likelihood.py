@@ -70,8 +70,8 @@ def test_importance_weighted_bound_is_the_formula(place, name):
     expected = torch.logsumexp(log_weights, 0) - math.log(SAMPLES)
     assert float((expected - log_weights[0]).abs().min()) > 1e-3
     found = model.likelihood(few, np.random.default_rng(5), samples=SAMPLES)
-    # single precision; a cell's density is a sum of 20 genes of a few nats each
-    np.testing.assert_allclose(found.iwelbo, expected, atol=2e-4)
+    # single precision: a cell's bound is a difference of sums ten times its size
+    np.testing.assert_allclose(found.iwelbo, expected, rtol=1e-5)
 
 
 def test_negative_elbo_does_not_depend_on_whether_samples_are_asked_for(place):
@@ -110,5 +110,6 @@ def test_compiled_bounds_equal_eager_ones(place, monkeypatch):
     model.params = model.params.model_copy(update={"compile": "auto"})
     compiled = model.likelihood(place.cells, np.random.default_rng(0), samples=5)
     jaxtyping.config.update("jaxtyping_disable", False)
-    np.testing.assert_allclose(compiled.iwelbo, eager.iwelbo, atol=2e-4)
-    np.testing.assert_allclose(compiled.nelbo, eager.nelbo, atol=2e-4)
+    # single precision: a cell's bound is a difference of sums ten times its size
+    np.testing.assert_allclose(compiled.iwelbo, eager.iwelbo, rtol=1e-5)
+    np.testing.assert_array_equal(compiled.nelbo, eager.nelbo)
