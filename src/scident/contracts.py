@@ -222,15 +222,38 @@ def _need(found: Iterable[str], wanted: Iterable[str], what: str) -> None:
         raise ContractError(f"{what} lacks {missing}; found {sorted(found)}")
 
 
+OBSERVATIONS = ("counts", "normal")
+"""What X may hold: UMI counts, or real numbers on the scale of log-expression."""
+
+
+def observation(adata: ad.AnnData) -> str:
+    """Return what X holds, counts or normal: as ``uns["observation"]`` says, counts where it says nothing."""
+    return str(adata.uns.get("observation", "counts"))
+
+
 def check_counts(adata: ad.AnnData) -> None:
     """Refuse an expression matrix that does not hold finite non-negative whole numbers."""
-    values = adata.X.data if sparse.issparse(adata.X) else np.asarray(adata.X)
+    values = _values(adata)
     if values.size and not (np.isfinite(values).all() and values.min() >= 0 and (values == np.round(values)).all()):
         raise ContractError("X must hold counts: finite whole numbers, none below 0")
 
 
+def _values(adata: ad.AnnData) -> np.ndarray:
+    return adata.X.data if sparse.issparse(adata.X) else np.asarray(adata.X)
+
+
+def _check_expression(adata: ad.AnnData) -> None:
+    kind = observation(adata)
+    if kind not in OBSERVATIONS:
+        raise ContractError(f"uns['observation'] must be one of {OBSERVATIONS}, found {kind!r}")
+    if kind == "counts":
+        check_counts(adata)
+    elif not np.isfinite(_values(adata)).all():
+        raise ContractError("X must hold finite numbers")
+
+
 def check_data(adata: ad.AnnData) -> ad.AnnData:
-    """Check a dataset replicate: counts in X; obs perturbation (categorical), is_control, context; no truth."""
+    """Check a dataset replicate: X as `observation` says; obs perturbation (categorical), is_control, context."""
     _need(adata.obs.columns, ("perturbation", "is_control", "context"), "obs of a data file")
     if not isinstance(adata.obs["perturbation"].dtype, pd.CategoricalDtype):
         raise ContractError("obs['perturbation'] of a data file must be categorical, so that its K names have an order")
@@ -239,22 +262,33 @@ def check_data(adata: ad.AnnData) -> ad.AnnData:
     truth = [f"obsm[{k!r}]" for k in adata.obsm if "true" in k] + [f"uns[{k!r}]" for k in adata.uns if k in TRUTH_KEYS]
     if truth:
         raise ContractError(f"a data file must not hold the truth, found {truth}")
-    check_counts(adata)
+    _check_expression(adata)
     return adata
 
 
-TRUTH_KEYS = ("shift", "targets", "world")
+TRUTH_KEYS = ("shift", "targets", "world", "blocks")
 
 
 def check_truth(truth: ad.AnnData) -> ad.AnnData:
-    """Check a truth file: obsm z_true (cells × factors), uns shift and targets (perts × factors), finite."""
+    """Check a truth file: obsm z_true (cells × factors), uns shift and targets (perts × factors) or blocks, finite."""
     _need(truth.obsm, ("z_true",), "obsm of a truth file")
-    _need(truth.uns, ("shift", "targets", "perturbations"), "uns of a truth file")
-    z, shift = np.asarray(truth.obsm["z_true"]), np.asarray(truth.uns["shift"])
-    if z.ndim != 2 or shift.ndim != 2 or z.shape[1] != shift.shape[1]:
-        raise ContractError(f"truth disagrees with itself: z_true is {z.shape}, shift is {shift.shape}")
+    _need(truth.uns, ("perturbations",), "uns of a truth file")
+    z = np.asarray(truth.obsm["z_true"])
+    if z.ndim != 2 or not np.isfinite(z).all():
+        raise ContractError(f"z_true must be finite, cells × factors; found shape {z.shape}")
+    if "blocks" in truth.uns and len(truth.uns["blocks"]) != z.shape[1]:
+        raise ContractError(f"blocks names {len(truth.uns['blocks'])} columns, but z_true has {z.shape[1]}")
+    if "blocks" not in truth.uns or "shift" in truth.uns:
+        _check_shift(truth, z.shape[1])
+    return truth
+
+
+def _check_shift(truth: ad.AnnData, factors: int) -> None:
+    _need(truth.uns, ("shift", "targets"), "uns of a truth file")
+    shift = np.asarray(truth.uns["shift"])
+    if shift.ndim != 2 or shift.shape[1] != factors:
+        raise ContractError(f"truth disagrees with itself: z_true has {factors} columns, shift is {shift.shape}")
     if len(truth.uns["perturbations"]) != len(shift):
         raise ContractError(f"shift has {len(shift)} rows for {len(truth.uns['perturbations'])} perturbations")
-    if not (np.isfinite(z).all() and np.isfinite(shift).all()):
+    if not np.isfinite(shift).all():
         raise ContractError("truth holds NaN or infinity")
-    return truth

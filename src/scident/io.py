@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,12 +81,12 @@ def subset(cells: ad.AnnData, rows: Shaped[np.ndarray, " cells"]) -> ad.AnnData:
 
 
 def digest_cells(cells: ad.AnnData) -> str:
-    """Return a digest of what a model can see of some cells: counts, perturbation and context labels."""
+    """Return a digest of what a model can see of some cells: expression, perturbation and context labels."""
     content = hashlib.sha256(pd.util.hash_pandas_object(cells.obs[["perturbation", "context"]]).to_numpy().tobytes())
     arrays = (cells.X.indptr, cells.X.indices, cells.X.data) if sparse.issparse(cells.X) else (cells.X,)
     for array in arrays:
         content.update(np.ascontiguousarray(array).tobytes())
-    content.update(canonical(cells.obs["perturbation"].cat.categories.tolist()).encode())
+    content.update(canonical([cells.obs["perturbation"].cat.categories.tolist(), dict(cells.uns)]).encode())
     return content.hexdigest()[:16]
 
 
@@ -153,15 +153,18 @@ def write_latents(
     path: Path,
     cell_id: Shaped[np.ndarray, " cells"],
     z: Shaped[np.ndarray, "cells latents"],
-    blocks: list[str] | None = None,
+    blocks: Sequence[str] | None = None,
 ) -> None:
     """Write ``latents.npz``: cell_id, z (cells × latents, float32) and the block name of each latent (empty: none)."""
-    names = np.array(blocks if blocks is not None else [""] * z.shape[1], dtype=np.str_)
+    names = np.array([""] * z.shape[1] if blocks is None else list(blocks), dtype=np.str_)
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(file, cell_id=np.asarray(cell_id, dtype=np.str_), z=z.astype(np.float32), blocks=names)
 
 
-def read_latents(path: Path) -> tuple[Shaped[np.ndarray, " cells"], Shaped[np.ndarray, "cells latents"]]:
-    """Read (cell_id, z) of ``latents.npz``."""
+def read_latents(
+    path: Path,
+) -> tuple[Shaped[np.ndarray, " cells"], Shaped[np.ndarray, "cells latents"], tuple[str, ...] | None]:
+    """Read (cell_id, z, block name of each latent or None) of ``latents.npz``."""
     with np.load(path, allow_pickle=False) as file:
-        return file["cell_id"], file["z"]
+        names = tuple(str(name) for name in file["blocks"])
+        return file["cell_id"], file["z"], names if any(names) else None

@@ -112,9 +112,44 @@ def test_broken_data_are_refused(adata, says):
         contracts.check_data(adata)
 
 
+def real_valued(value=-0.5, kind="normal"):
+    adata = mapped()
+    adata.X[0, 0] = value
+    adata.uns["observation"] = kind
+    return adata
+
+
+def test_expression_that_is_not_counts_says_so():
+    assert contracts.observation(mapped()) == "counts"
+    assert contracts.observation(contracts.check_data(real_valued())) == "normal"
+
+
+@pytest.mark.parametrize(
+    ("adata", "says"),
+    [
+        (real_valued(kind="counts"), "whole numbers"),
+        (real_valued(value=np.nan), "finite"),
+        (real_valued(kind="poisson"), "must be one of"),
+    ],
+)
+def test_expression_must_be_what_it_says(adata, says):
+    with pytest.raises(ContractError, match=says):
+        contracts.check_data(adata)
+
+
 def test_sound_truth_passes():
     found = truth()
     assert contracts.check_truth(found) is found
+
+
+def test_truth_with_blocks_needs_no_shift():
+    found = truth()
+    del found.uns["shift"], found.uns["targets"]
+    found.uns["blocks"] = np.array(["x", "t"], dtype=object)
+    assert contracts.check_truth(found) is found
+    found.uns["blocks"] = found.uns["blocks"][:1]
+    with pytest.raises(ContractError, match="blocks names 1 columns, but z_true has 2"):
+        contracts.check_truth(found)
 
 
 @pytest.mark.parametrize(

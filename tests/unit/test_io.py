@@ -123,7 +123,13 @@ def test_latents_come_back_in_single_precision_with_their_cells(tmp_path):
     z = np.random.default_rng(0).standard_normal((3, 2))
     cells = np.array(["a", "b", "c"])
     io.write_latents(tmp_path / "latents.npz", cells, z, ["x", "y"])
-    found_cells, found = io.read_latents(tmp_path / "latents.npz")
+    found_cells, found, blocks = io.read_latents(tmp_path / "latents.npz")
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found_cells, cells)
     np.testing.assert_array_equal(found, z.astype(np.float32))
+    assert blocks == ("x", "y")
+
+
+def test_latents_without_blocks_come_back_without(tmp_path):
+    io.write_latents(tmp_path / "latents.npz", np.array(["a"]), np.zeros((1, 2)))
+    assert io.read_latents(tmp_path / "latents.npz")[2] is None

@@ -72,6 +72,8 @@ class Member:
     adapts: bool = False
     retrained: str = "no"
     """What came of the second training, whose model is scored on held-out cells: no, ok or failed:reason."""
+    blocks: tuple[str, ...] | None = None
+    """Block of each latent (x, tx or t); None: the model has no blocks."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Inputs:
     z_true: Factors | None = None
     shift: Float[np.ndarray, "perts factors"] | None = None
     targets_true: TargetMask | None = None
+    blocks_true: tuple[str, ...] | None = None
+    """Block of each true latent; None: they have no blocks."""
     seeds: tuple[int, ...] = field(default=())
     """Seeds the configuration asks for; members of failed seeds are missing."""
     protocol: str = "heldout"

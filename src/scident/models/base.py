@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
+from scident import contracts
 from scident.errors import ScidentError, reason_of
 from scident.params import PluginParams
 from scident.types import Latents, Likelihood, Targets
@@ -82,6 +83,10 @@ class Model(ABC):
         """Return which latents each of the K perturbations moves, if the model has such parameters."""
         return None
 
+    def blocks(self) -> tuple[str, ...] | None:
+        """Return the block of each latent (x: context, tx: interaction, t: perturbation), if the model has blocks."""
+        return None
+
     def likelihood(self, cells: ad.AnnData, rng: np.random.Generator, samples: int = 0) -> Likelihood:
         """Return both bounds of each cell, the importance-weighted one from so many samples (0: not at all).
 
@@ -127,13 +132,15 @@ class Model(ABC):
 
 
 def log_normalised(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
-    """Return log1p of counts per 10,000, dense; cells without counts stay zero."""
+    """Return log1p of counts per 10,000, dense (cells without counts stay zero); X itself where it holds no counts."""
     counts = dense(cells)
+    if contracts.observation(cells) == "normal":
+        return counts
     total = counts.sum(1, keepdims=True)
     normalised: np.ndarray = np.log1p(counts * (1e4 / np.maximum(total, 1)))
     return normalised
 
 
 def dense(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
-    """Return the counts as a dense double array."""
+    """Return X as a dense double array."""
     return np.asarray(cells.X.toarray() if sparse.issparse(cells.X) else cells.X, dtype=np.float64)

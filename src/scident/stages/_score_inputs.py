@@ -37,6 +37,7 @@ class World:
     z_true: Factors | None = None
     shift: Float[np.ndarray, "perts factors"] | None = None
     targets_true: TargetMask | None = None
+    blocks_true: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,10 @@ def read_world(replicate: int, data: Path, truth: Path | None, parts: pd.DataFra
     known = io.read_truth(truth)
     if not known.obs_names.equals(obs.index) or [str(n) for n in known.uns["perturbations"]] != list(names):
         raise ContractError(f"{truth.name} is of other cells or perturbations than {data.name}; make both again")
-    arrays = known.obsm["z_true"], known.uns["shift"], known.uns["targets"]
-    z_true, shift, targets = (np.asarray(a) for a in arrays)
-    return World(*labels, z_true, shift, targets.astype(bool))
+    shift, targets = (np.asarray(known.uns[name]) if name in known.uns else None for name in ("shift", "targets"))
+    blocks = tuple(str(name) for name in known.uns["blocks"]) if "blocks" in known.uns else None
+    on = None if targets is None else targets.astype(bool)
+    return World(*labels, np.asarray(known.obsm["z_true"]), shift, on, blocks)
 
 
 def find_members(infer: Iterable[Path], wanted: Iterable[Key]) -> dict[Key, Found]:
@@ -130,7 +132,7 @@ def read_member(
         Files name other cells, perturbations or latents than they should.
     """
     cells = world.obs.index
-    cell_id, z = io.read_latents(folder / "latents.npz")
+    cell_id, z, blocks = io.read_latents(folder / "latents.npz")
     order = pd.Index(cell_id).get_indexer(cells)
     if z.ndim != 2 or len(z) != len(cell_id) or (order < 0).any():
         raise ContractError(f"shape: latents are {z.shape} and lack {int((order < 0).sum())} of {len(cells)} cells")
@@ -142,7 +144,7 @@ def read_member(
         # Without a single value beside a known ELBO it was not asked for; without either the computation failed.
         asked = bool(table["iwelbo"].notna().any() or table["nelbo"].isna().all())
         likelihood = {str(protocol): _bounds(rows, cells, asked) for protocol, rows in table.groupby("protocol")}
-    return Member(*key, z[order], targets, likelihood, label_conditioned, adapts, retrained)
+    return Member(*key, z[order], targets, likelihood, label_conditioned, adapts, retrained, blocks)
 
 
 def _bounds(rows: pd.DataFrame, cells: pd.Index, asked: bool) -> Likelihood:
@@ -187,6 +189,7 @@ def inputs_for(world: World, scope: Scope, members: tuple[Member, ...], spec: Ma
         z_true=world.z_true,
         shift=world.shift,
         targets_true=world.targets_true,
+        blocks_true=world.blocks_true,
         seeds=tuple(spec["seeds"]),
         protocol=spec["protocol"],
     )

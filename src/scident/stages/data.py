@@ -62,14 +62,16 @@ def run(spec: Mapping[str, Any], replicate: int, data: Path, truth: Path | None,
 def separate(adata: ad.AnnData) -> tuple[ad.AnnData, ad.AnnData | None]:
     """Return what models may see and, if there is any, the truth; neither keeps anything of the other.
 
-    Models see counts, names and the contract's columns: any other column of obs or var may give the truth away.
+    Models see expression, names and the contract's columns: any other column of obs or var may give the truth away.
     """
     obs = adata.obs[[name for name in contracts.OBS_COLUMNS if name in adata.obs]].copy()
     observed = ad.AnnData(adata.X, obs=obs, var=pd.DataFrame(index=adata.var_names))
+    if "observation" in adata.uns:
+        observed.uns["observation"] = adata.uns["observation"]
     if "z_true" not in adata.obsm:
         return observed, None
     hidden = ad.AnnData(obs=pd.DataFrame(index=adata.obs_names), obsm={"z_true": np.asarray(adata.obsm["z_true"])})
-    hidden.uns = dict(adata.uns)
+    hidden.uns = {name: value for name, value in adata.uns.items() if name != "observation"}
     if "shift" in hidden.uns:
         hidden.uns["targets"] = np.asarray(hidden.uns["shift"]) != 0
     hidden.uns["perturbations"] = adata.obs["perturbation"].cat.categories.to_numpy(dtype=object)

@@ -126,7 +126,7 @@ def _write(
         names = {"dataset": spec["dataset"], "replicate": int(row["replicate"]), "split": spec["split"]}
         names |= {"model": spec["model"], "grid_point": row["grid_point"], "seed": int(row["seed"])}
         frame = likelihoods(model, info, world, retrained, rng.generator("infer", **names), spec["iwelbo_samples"])
-    io.write_latents(folder / "latents.npz", cells.obs_names.to_numpy(), z)
+    io.write_latents(folder / "latents.npz", cells.obs_names.to_numpy(), z, model.blocks())
     if targets is not None:
         names_of = cells.obs["perturbation"].cat.categories.to_numpy()
         io.write_table(targets_table(targets, names_of), folder / "targets.parquet", "targets")

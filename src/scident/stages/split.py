@@ -149,7 +149,7 @@ def _training_cells(adata: ad.AnnData, part: Shaped[np.ndarray, " cells"], repli
     obs.insert(2, "part", pd.Categorical(part[rows], categories=SEEN))
     obs.index = pd.Index([f"r{replicate}:{name}" for name in obs["cell_id"]])
     # selecting rows of a categorical keeps all its categories; AnnData views would drop those without cells
-    return ad.AnnData(adata.X[rows], obs=obs, var=pd.DataFrame(index=adata.var_names))
+    return ad.AnnData(adata.X[rows], obs=obs, var=pd.DataFrame(index=adata.var_names), uns=dict(adata.uns))
 
 
 def _stack(replicates: Sequence[ad.AnnData]) -> ad.AnnData:
@@ -159,6 +159,6 @@ def _stack(replicates: Sequence[ad.AnnData]) -> ad.AnnData:
         same_names = other.obs["perturbation"].cat.categories.equals(names)
         if not (same_names and other.var_names.equals(first.var_names)):
             raise ContractError("replicates of one dataset must have the same genes and perturbation names, in order")
-    stacked = ad.concat(replicates, merge="same")
+    stacked = ad.concat(replicates, merge="same", uns_merge="same")
     stacked.obs["perturbation"] = stacked.obs["perturbation"].cat.set_categories(names)
     return stacked

@@ -53,6 +53,17 @@ def test_separate_hides_columns_that_no_contract_names():
     assert observed.var_names.equals(adata.var_names)
 
 
+def test_separate_tells_models_what_x_holds_and_nothing_else_of_uns():
+    adata = cells()
+    adata.obs = adata.obs.assign(is_control=False, context="all")
+    adata.uns = {"observation": "normal", "world": {"a": 1}, "blocks": np.array(["x"])}
+    adata.obsm["z_true"] = np.zeros((adata.n_obs, 1))
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype("category")
+    observed, hidden = data.separate(adata)
+    assert dict(observed.uns) == {"observation": "normal"}
+    assert set(hidden.uns) == {"world", "blocks", "perturbations"}
+
+
 def test_run_writes_the_same_bytes_twice(tmp_path):
     made(tmp_path / "a")
     made(tmp_path / "b")

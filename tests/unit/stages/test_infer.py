@@ -34,7 +34,7 @@ def test_infer_writes_what_the_model_gives(root):
         folder = one.inferred / row["member"]
         assert names(folder) == MEMBER_FILES
         cells = io.read_data(root / f"r{row['replicate']}.h5ad")
-        cell_id, z = io.read_latents(folder / "latents.npz")
+        cell_id, z, _ = io.read_latents(folder / "latents.npz")
         assert list(cell_id) == list(cells.obs_names)
         assert z.shape == (150, 3)
         targets = io.read_table(folder / "targets.parquet", "targets")
@@ -95,7 +95,7 @@ def test_a_positive_control_reads_the_truth(root):
     one = job(root, "oracle_truth", fitted_seeds=(0,))
     members = run(one, truth=True)
     assert set(members["status"]) == {"ok"}
-    _, z = io.read_latents(one.inferred / "r1.g0.s1" / "latents.npz")
+    _, z, _ = io.read_latents(one.inferred / "r1.g0.s1" / "latents.npz")
     true = io.read_truth(root / "r1.truth.h5ad")
     np.testing.assert_allclose(z, true.obsm["z_true"], rtol=1e-6)
     targets = io.read_table(one.inferred / "r1.g0.s1" / "targets.parquet", "targets")

@@ -223,7 +223,7 @@ def test_member_without_output_fails(tmp_path):
 
 def test_nan_latents_fail_that_member_alone(tmp_path):
     run = make(tmp_path)
-    cell_id, z = io.read_latents(run.folder(0, 0) / "latents.npz")
+    cell_id, z, _ = io.read_latents(run.folder(0, 0) / "latents.npz")
     io.write_latents(run.folder(0, 0) / "latents.npz", cell_id, np.full_like(z, np.nan))
     scores, _ = run.score()
     one = scores[(scores["replicate"] == 0) & (scores["seed"] == 0)]
@@ -275,7 +275,7 @@ def test_metric_that_raises_stops_no_other(tmp_path):
 def test_latents_in_another_order_are_aligned_by_cell(tmp_path):
     run = make(tmp_path)
     before, _ = run.score()
-    cell_id, z = io.read_latents(run.folder(0, 0) / "latents.npz")
+    cell_id, z, _ = io.read_latents(run.folder(0, 0) / "latents.npz")
     io.write_latents(run.folder(0, 0) / "latents.npz", cell_id[::-1], z[::-1])
     pd.testing.assert_frame_equal(before, run.score()[0])
 
@@ -285,7 +285,7 @@ def test_member_of_wrong_shape_fails(tmp_path, broken):
     run = make(tmp_path)
     folder = run.folder(0, 0)
     if broken == "latents":
-        cell_id, z = io.read_latents(folder / "latents.npz")
+        cell_id, z, _ = io.read_latents(folder / "latents.npz")
         io.write_latents(folder / "latents.npz", cell_id[1:], z[1:])
     else:
         table = io.read_table(folder / "targets.parquet", "targets")

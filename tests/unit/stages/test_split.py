@@ -69,6 +69,13 @@ def test_run_gives_training_only_train_and_val_cells_and_every_name(tmp_path):
     assert list(train.obs) == ["replicate", "cell_id", "part", "perturbation", "is_control", "context"]
 
 
+def test_run_tells_training_what_x_holds(tmp_path):
+    worlds = [mapped(seed=0), mapped(seed=1)]
+    for world in worlds:
+        world.uns["observation"] = "normal"
+    assert run(tmp_path, worlds)[1].uns["observation"] == "normal"
+
+
 def test_run_under_the_released_protocol_cuts_ninety_to_ten(tmp_path):
     # 45 training cells: ceil(40.5) = 41 train
     parts, _, _ = run(
