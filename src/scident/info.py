@@ -90,6 +90,11 @@ class MetricInfo(Info):
     scopes: tuple[Scope, ...] = ("iid", "ood", "insample")
     variants: tuple[str, ...] = ("",)
     """Every variant it reports, so that a failure is a row of each; ``released`` exists on scope insample alone."""
+    shown: tuple[str, ...] = ()
+    """Variants with a column of their own in the table of all scores; none named: all of them."""
+    companions: bool = False
+    """True: also computed from the latents a model of labels gives without reading expression (`Model.companions`), as
+    variants ``<variant>:<companion>``."""
 
     def variants_on(self, scope: Scope) -> tuple[str, ...]:
         """Return the variants that have a row on this scope."""

@@ -95,10 +95,11 @@ class _TrainingLoss(torch.autograd.Function):
         mean = rho * log_library.exp()
         excess = mean - counts
         slope = excess / (mean + t) * t
-        # log(1 + m/t) - log(1 + x/(t + s)) as one logarithm; digamma_difference is the second and what follows here
+        # digamma(t + x) - digamma(t) = log(1 + x/(t + START)) + a difference of small terms; that logarithm and
+        # log(1 + m/t) are taken as one
         shifted = t + START
         logs = log1p((excess + mean * (START / t)) / (counts + shifted))
-        slope_r = (logs - (_digamma_rest(counts + t) - _digamma_rest(t))) * t - slope
+        slope_r = (logs - (digamma_less_log(counts + t) - digamma_less_log(t))) * t - slope
         to_logits = (slope - rho * slope.sum(1, keepdim=True)) * outer[:, None]
         return None, to_logits, None, torch.bmm(slope_r, outer[..., None])
 
@@ -110,13 +111,12 @@ START = SHIFT - 0.5
 """Digamma's series is in powers of its argument minus 1/2."""
 
 
-def digamma_difference(t: Tensor, x: Tensor) -> Tensor:
-    """Return digamma(t + x) - digamma(t) for t > 0 and x ≥ 0, without cancellation where t is large."""
-    return log1p(x / (t + START)) + _digamma_rest(t + x) - _digamma_rest(t)
+def digamma_less_log(x: Tensor) -> Tensor:
+    """Return digamma(x) - log(x + START) for x > 0.
 
-
-def _digamma_rest(x: Tensor) -> Tensor:
-    """Return digamma(x) - log(x + START), by recurrence (terms in pairs) and the series in even powers."""
+    The recurrence to x + 6 adds six reciprocals, two by two over a common denominator; the rest is the series of
+    digamma in even powers of 1 / (x + START).
+    """
     one = x.new_ones(())  # an operation with a number of Python's costs twice one with a tensor of one
     y = torch.addcmul(x * x, one, x, value=5)
     steps = torch.addcdiv(y.reciprocal(), one, torch.add(y, one, alpha=4))

@@ -50,7 +50,12 @@ def score_table(plan: Plan, tables: Tables, place: Place, models: list[str]) -> 
     if shown.empty:
         return None, {}
     present = set(zip(shown["metric"], shown["variant"], strict=True))
-    columns = [(m, v) for m, declared in plan["metrics"].items() for v in declared["variants"] if (m, v) in present]
+    columns = [
+        (m, v)
+        for m, declared in plan["metrics"].items()
+        for v in declared["shown"] or declared["variants"]
+        if (m, v) in present
+    ]
     bold = _bold(place.of(tables.ranks))
     cells = {(r["model"], r["grid_point"], r["metric"], r["variant"]): r for r in shown.to_dict("records")}
     floors = {

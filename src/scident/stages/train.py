@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from scident import io, registry, rng, selection
+from scident.errors import reason_of
 from scident.info import ModelInfo
-from scident.models.base import Fitted, Member
+from scident.models.base import Fitted, Member, Model
 from scident.stages._choose import Extra, Point, by_criterion, criteria, extras
 from scident.stages._cost import measured
 from scident.stages._members import Spec, member_id, members_table, model_class, save_states, status
@@ -56,9 +57,7 @@ def run(spec: Spec, train: Path, out: Path, checkpoints: Path | None = None) -> 
             chosen = _chosen(spec, judged)
             good = [i for i, key in enumerate(keys) if key in chosen and own[i].model is not None]
             which = [i for i in good if _lacks_some(members[i].train)]
-            prepared = kind.retrain_members(
-                [members[i] for i in which], [own[i] for i in which], spec["published"], checkpoints
-            )
+            prepared = _retrained(kind, [members[i] for i in which], [own[i] for i in which], spec, checkpoints)
             again = dict(zip([members[i].id for i in which], prepared, strict=True))
     everyone = [*members, *(e.member for e in extra)]
     _write(spec, out, _table(spec, everyone, fitted, again), everyone, fitted, again, (keys, judged), costs)
@@ -120,6 +119,17 @@ def _chosen(spec: Spec, judged: Mapping[Point, Mapping[str, float]]) -> set[Poin
         rule = selection.applicable(spec["selection"], values, points)
         found.add((replicate, selection.choose(rule, values, points) if rule else points[0]))
     return found
+
+
+def _retrained(
+    kind: type[Model], members: list[Member], fitted: list[Fitted], spec: Spec, checkpoints: Path | None
+) -> list[Fitted]:
+    """Train a second time; what a model raises costs it that training alone."""
+    try:
+        return kind.retrain_members(members, fitted, spec["published"], checkpoints)
+    except Exception as error:
+        log.exception("second training of %s failed", spec["model"])
+        return [Fitted(None, reason_of(error)) for _ in members]
 
 
 def _lacks_some(train: ad.AnnData) -> bool:

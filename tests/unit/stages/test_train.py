@@ -127,6 +127,18 @@ def test_the_failure_of_one_member_leaves_the_others_alone(root):
     assert len(load_states(run.trained / "model.pt")) == 4
 
 
+def test_a_second_training_that_raises_leaves_the_first(root, monkeypatch):
+    def raises(*_):
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr("scident.models.vae.VAE.retrain_members", raises)
+    run = job(root, "vae", grid={"default": SMALL})
+    members = run.train()
+    assert set(members["status"]) == {"ok"}
+    assert set(members["retrained"]) == {"failed:exception: RuntimeError: no luck"}
+    assert set(load_states(run.trained / "model.pt")) == set(members["member"])
+
+
 def test_a_member_whose_loss_is_not_finite_fails_alone_with_its_curve(root):
     run = job(root, "vae", grid={"good": SMALL, "bad": SMALL | {"learning_rate": 1e30}})
     members = run.train().set_index("grid_point")
