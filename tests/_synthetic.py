@@ -37,7 +37,9 @@ BOUND_VARIANTS = ["", "zero_shot", "finetuned_half", "finetuned_insample"]
 
 
 def _metric(label, formula, *, needs=("latents", "truth"), over="member", scopes=EVERYWHERE, bound=False, **more):
-    declared = {"better": "higher", "range": UNIT, "no_skill": None, "ceiling": 1.0, "tier": "fast"} | more
+    declared = (
+        {"better": "higher", "range": UNIT, "no_skill": None, "ceiling": 1.0, "tier": "fast"} | {"shown": []} | more
+    )
     return {
         "label": label,
         "source": "Example et al. (2020)",
@@ -104,6 +106,7 @@ def plan(*, truth=True, replicates=5, seeds=2, protocol="heldout", grid=False, s
             "assumes": f"what {label} assumes",
             "likelihood": "negative binomial" if key in TRAINED else "none",
             "licence": "BSD-3-Clause",
+            "of": "",
             "note": "penalty fixed, tuned elsewhere" if key == "svae_plus" else "",
         }
         for key, (label, role, _) in MODELS.items()
@@ -130,7 +133,14 @@ def plan(*, truth=True, replicates=5, seeds=2, protocol="heldout", grid=False, s
             "datasets": {name: {"use": "sparse_shift"}},
         },
         "versions": {"scident": "0.1.0", "numpy": "2.4.6"},
-        "datasets": {name: {"label": label, "source": "Lopez et al. (2023), arXiv 2211.03553", "has_truth": truth}},
+        "datasets": {
+            name: {
+                "label": label,
+                "source": "Lopez et al. (2023), arXiv 2211.03553",
+                "has_truth": truth,
+                "has_blocks": False,
+            }
+        },
         "splits": {split: {"label": "Unseen perturbations", "protocol": protocol}},
         "models": models,
         "metrics": {name: metric | {"use": name} for name, metric in METRICS.items()},
