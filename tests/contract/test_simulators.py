@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scident import contracts, io, registry
+from scident.models._noise import noise_of
 from scident.simulators.base import Simulator
 from scident.stages.data import separate
 
@@ -57,12 +58,27 @@ def test_simulate_gives_data_and_truth_that_keep_their_contracts(simulated, tmp_
     io.read_truth(tmp_path / "truth.h5ad")
 
 
+def test_truth_has_targets_or_the_blocks_its_info_promises(simulated):
+    name, _, adata = simulated
+    _, truth = separate(adata)
+    assert ("blocks" in truth.uns) == registry.describe("simulators", name).gives_blocks
+    if "blocks" in truth.uns:
+        assert set(truth.uns["blocks"]) <= {"x", "tx", "t"}
+    else:
+        assert "targets" in truth.uns
+    if "shift" not in truth.uns:
+        shape = (*(len(adata.obs[column].cat.categories) for column in ("perturbation", "context")), -1)
+        for table in ("prior_mean", "prior_sd"):
+            assert truth.uns["world"][table].reshape(shape).shape[2] == truth.obsm["z_true"].shape[1]
+
+
 def test_expected_has_a_jacobian_of_its_mean(simulated):
     _, module, adata = simulated
     z = np.asarray(adata.obsm["z_true"])[:4]
     mean, jacobian = module.expected(adata.uns["world"], z)
     assert mean.shape == (4, adata.n_vars)
-    assert (mean >= 0).all()
+    assert np.isfinite(mean).all()
+    assert (mean >= 0).all() or contracts.observation(adata) == "normal"
     assert jacobian.shape == (4, adata.n_vars, z.shape[1])
     step = 1e-6
     for j, direction in enumerate(step * np.eye(z.shape[1])):
@@ -71,13 +87,18 @@ def test_expected_has_a_jacobian_of_its_mean(simulated):
         np.testing.assert_allclose(jacobian[:, :, j], (high - low) / (2 * step), rtol=1e-4, atol=1e-7 * mean.max())
 
 
-def test_expected_is_the_mean_of_the_counts(simulated):
+def test_expression_scatters_around_its_expected_mean_as_its_noise_says(simulated):
     _, module, adata = simulated
-    z = np.asarray(adata.obsm["z_true"])[:2000]
-    mean, _ = module.expected(adata.uns["world"], z)
-    counts = adata.X[:2000].toarray() if not isinstance(adata.X, np.ndarray) else adata.X[:2000]
-    # the sum of Poisson counts is Poisson: 5 standard deviations
-    assert abs(counts.sum() - mean.sum()) < 5 * np.sqrt(mean.sum())
+    mean, _ = module.expected(adata.uns["world"], np.asarray(adata.obsm["z_true"])[:2000])
+    if "size_true" in adata.obsm:
+        mean = mean * adata.obsm["size_true"][:2000]
+    x = adata.X[:2000].toarray() if not isinstance(adata.X, np.ndarray) else adata.X[:2000]
+    variance = noise_of(adata.uns["world"]).variance(mean)
+    # sums over 2,000 cells are nearly normal: 5 standard deviations
+    assert abs(x.sum(dtype=np.float64) - mean.sum()) < 5 * np.sqrt(variance.sum())
+    # squared standardised residuals have mean 1 and, for counts of about one and more, variance below 10
+    squared = (x - mean) ** 2 / variance
+    assert abs(squared.mean() - 1) < 5 * np.sqrt(10 / squared.size)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,14 +1,18 @@
-"""The ceiling: the best guess of the latents by one who knows the true decoder and noise but sees only the counts."""
+"""The ceiling: the best guess of the latents by one who knows decoder and noise but sees only the expression."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import anndata as ad
 import numpy as np
 
 from scident import registry
 from scident.errors import NotApplicable
+from scident.expression import dense
 from scident.info import ModelInfo
-from scident.models._map import map_latents
+from scident.models._map import Process, map_latents
+from scident.models._mixture import Mixture
 from scident.models._oracle import Oracle
-from scident.models.base import dense
 from scident.params import PluginParams
 from scident.types import Latents
 
@@ -29,9 +33,10 @@ class Params(PluginParams):
 
 
 class OracleNoisy(Oracle):
-    """Maximum a posteriori latents under the true decoder and Poisson noise.
+    """Maximum a posteriori latents under the true decoder and noise.
 
-    The prior is the equal mixture over training perturbations of N(true shift, I): never the cell's own label.
+    The prior is the equal mixture of the true Gaussians of the training conditions: never the cell's own label. A world
+    without ``prior_mean`` has one unit Gaussian per training perturbation, around its shift.
     """
 
     def embed(self, cells: ad.AnnData) -> Latents:
@@ -47,7 +52,14 @@ class OracleNoisy(Oracle):
             raise NotApplicable("no_world")
         world = truth.uns["world"]
         simulator = registry.load("simulators", str(world["simulator"]))
-        centres = np.asarray(truth.uns["shift"], dtype=np.float64)[self.state["trained"]]
-        start = np.asarray(truth.obsm["z_true"], dtype=np.float64)
-        z: Latents = map_latents(dense(cells), world, simulator.expected, centres, start)
+        process = Process(world, simulator.expected, self._prior(world))
+        size = np.asarray(truth.obsm["size_true"]) if "size_true" in truth.obsm else None
+        z: Latents = map_latents(dense(cells), process, self.z_true, size)
         return z
+
+    def _prior(self, world: Mapping[str, Any]) -> Mixture:
+        if "prior_mean" not in world:
+            return Mixture.of_unit_sd(np.asarray(self.known.uns["shift"], dtype=np.float64)[self.state["trained"]])
+        perturbation, context = self.state["pairs"].T
+        mean, sd = (np.asarray(world[name], dtype=np.float64) for name in ("prior_mean", "prior_sd"))
+        return Mixture(mean[perturbation, context], sd[perturbation, context])

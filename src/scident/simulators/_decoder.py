@@ -1,4 +1,4 @@
-"""The fixed random network that turns factors into gene logits: orthogonal weights, leaky ReLU, no biases."""
+"""Fixed random networks that turn factors into genes: linear layers with leaky ReLU between them, no biases."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 SLOPE = 0.2
-"""Slope of the leaky ReLU below 0."""
+"""Slope of the leaky ReLU below 0, where a simulator names no other."""
 
 Weights = Sequence[Float[np.ndarray, "_ _"]]
 """One matrix per layer, each of its own size."""
@@ -35,17 +35,26 @@ def draw_weights(sizes: Sequence[int], rng: np.random.Generator) -> list[Float[n
     return weights
 
 
-def logits(z: Float[np.ndarray, "cells factors"], weights: Weights) -> Float[np.ndarray, "cells genes"]:
+def draw_clipped(size: int, clip: tuple[float, float], rng: np.random.Generator) -> Float[np.ndarray, "_ _"]:
+    """Draw a square matrix of standard normals and clip its singular values, so that no direction is lost."""
+    left, spectrum, right = np.linalg.svd(rng.standard_normal((size, size)))
+    clipped: Float[np.ndarray, "_ _"] = (left * np.clip(spectrum, *clip)) @ right
+    return clipped
+
+
+def logits(
+    z: Float[np.ndarray, "cells factors"], weights: Weights, slope: float = SLOPE
+) -> Float[np.ndarray, "cells genes"]:
     """Run the network."""
     hidden = z
     for weight in weights[:-1]:
         hidden = hidden @ weight
-        hidden = np.maximum(SLOPE * hidden, hidden)
+        hidden = np.maximum(slope * hidden, hidden)
     return hidden @ weights[-1]
 
 
 def logits_and_jacobian(
-    z: Float[np.ndarray, "cells factors"], weights: Weights
+    z: Float[np.ndarray, "cells factors"], weights: Weights, slope: float = SLOPE
 ) -> tuple[Float[np.ndarray, "cells genes"], Float[np.ndarray, "cells factors genes"]]:
     """Run the network and carry the derivative with respect to each factor along (forward mode).
 
@@ -57,11 +66,11 @@ def logits_and_jacobian(
     tangent = np.broadcast_to(np.eye(factors), (cells, factors, factors))
     for weight in weights[:-1]:
         hidden = hidden @ weight
-        slope = np.where(hidden > 0, 1.0, SLOPE)
-        hidden *= slope
+        slopes = np.where(hidden > 0, 1.0, slope)
+        hidden *= slopes
         # all cells share the first layer's tangent before the slopes: no need to multiply it cell by cell
         tangent = weight if tangent.strides[0] == 0 else _times(tangent, weight)
-        tangent = tangent * slope[:, None, :]
+        tangent = tangent * slopes[:, None, :]
     return hidden @ weights[-1], _times(tangent, weights[-1])
 
 

@@ -33,3 +33,18 @@ def test_logits_and_jacobian_leaves_its_input_alone():
     before = z.copy()
     _decoder.logits_and_jacobian(z, _decoder.draw_weights([3, 4, 5], np.random.default_rng(0)))
     np.testing.assert_array_equal(z, before)
+
+
+def test_draw_clipped_keeps_singular_values_within_their_bounds():
+    weight = _decoder.draw_clipped(10, (0.7, 1.4), np.random.default_rng(0))
+    spectrum = np.linalg.svd(weight, compute_uv=False)
+    # ten singular values of a normal matrix reach from near 0 to about 6: both bounds are met
+    np.testing.assert_allclose(spectrum[[0, -1]], [1.4, 0.7], rtol=1e-12)
+
+
+def test_another_slope_is_used_by_value_and_jacobian_alike():
+    weights = [np.array([[1.0]]), np.array([[2.0]])]
+    out, tangent = _decoder.logits_and_jacobian(np.array([[3.0], [-3.0]]), weights, 0.5)
+    np.testing.assert_allclose(out, [[6.0], [-3.0]])
+    np.testing.assert_allclose(tangent[:, 0], [[2.0], [1.0]])
+    np.testing.assert_allclose(_decoder.logits(np.array([[3.0], [-3.0]]), weights, 0.5), out)
