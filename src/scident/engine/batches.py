@@ -22,6 +22,12 @@ class Batch:
     """Natural log of UMIs per cell, [members, 1, cells]."""
     labels: Tensor
     """Perturbation codes 0..K-1, [members, cells]."""
+    contexts: Tensor
+    """Context codes, [members, cells]."""
+    partner: Tensor | None = None
+    """Counts of a control cell of the same context and part, [members, genes, cells]; only where a network wants it."""
+    has_partner: Tensor | None = None
+    """Whether there is such a cell, bool [members, cells]; where not, the partner's counts mean nothing."""
 
     def __len__(self) -> int:
         return self.counts.shape[2]
@@ -36,6 +42,8 @@ class Cells:
         Per world, [cells, genes], dense or CSR.
     labels
         Per world, perturbation codes [cells].
+    contexts, control
+        Per world, context codes and whether a cell is a control, [cells]; None: one context, no control.
     """
 
     def __init__(
@@ -44,11 +52,15 @@ class Cells:
         labels: Sequence[np.ndarray],
         device: torch.device,
         dtype: torch.dtype,
+        contexts: Sequence[np.ndarray] | None = None,
+        control: Sequence[np.ndarray] | None = None,
     ) -> None:
         self.offsets = np.cumsum([0, *(block.shape[0] for block in counts)])
         self.counts = torch.cat([_dense(block).to(device, dtype) for block in counts])
         self.log_library = self.counts.sum(1).clamp(min=SMALLEST_LIBRARY).log()
-        self.labels = torch.cat([torch.as_tensor(np.asarray(c), dtype=torch.int64) for c in labels]).to(device)
+        self.labels = _codes(labels, device)
+        self.contexts = torch.zeros_like(self.labels) if contexts is None else _codes(contexts, device)
+        self.control = torch.zeros_like(self.labels) if control is None else _codes(control, device)
 
     def gather(self, rows: Tensor) -> Batch:
         """Collect rows [members, cells] into a batch."""
@@ -59,6 +71,7 @@ class Cells:
             counts=counts,
             log_library=self.log_library.index_select(0, flat).view(members, 1, cells),
             labels=self.labels.index_select(0, flat).view(members, cells),
+            contexts=self.contexts.index_select(0, flat).view(members, cells),
         )
 
 
@@ -68,6 +81,10 @@ def chunks(total: int, size: int, smallest: int = 1) -> Iterator[tuple[int, int]
         stop = min(start + size, total)
         if stop - start >= smallest:
             yield start, stop
+
+
+def _codes(blocks: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    return torch.cat([torch.as_tensor(np.asarray(block), dtype=torch.int64) for block in blocks]).to(device)
 
 
 def _dense(block: np.ndarray | sparse.csr_matrix) -> Tensor:

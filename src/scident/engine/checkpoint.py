@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from scident.engine.progress import Progress
 from scident.engine.stack import MemberState
-from scident.engine.trainer import Progress
 from scident.io import atomic
 
 log = logging.getLogger(__name__)

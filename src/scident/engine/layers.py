@@ -95,3 +95,10 @@ def trunk_parameters(name: str, inputs: int, width: int, layers: int) -> tuple[d
 def depth_of(parameters: Mapping[str, Tensor], name: str) -> int:
     """Return how many layers a trunk has."""
     return sum(key.startswith(f"{name}.") and key.endswith(".weight") for key in parameters)
+
+
+def rows_of(table: Tensor, labels: Tensor) -> Tensor:
+    """Return each cell's row of `table` [members, conditions, features] as [members, cells, features]."""
+    members, rows, width = table.shape
+    first = torch.arange(members, device=labels.device)[:, None] * rows
+    return table.reshape(members * rows, width).index_select(0, (labels + first).reshape(-1)).view(*labels.shape, width)

@@ -25,6 +25,8 @@ class Adam:
         Of all members.
     moments
         Of each member as `moments` returned them; empty at its start. All members have done equally many steps.
+    names
+        Which of the stack's parameters; None: all.
     """
 
     def __init__(
@@ -34,9 +36,10 @@ class Adam:
         epsilon: float,
         weight_decay: float,
         moments: Sequence[Mapping[str, Tensor]],
+        names: Sequence[str] | None = None,
     ) -> None:
-        self.names = list(stack.p)
-        self.values = [value.detach() for value in stack.p.values()]
+        self.names = list(stack.p if names is None else names)
+        self.values = [stack.p[name].detach() for name in self.names]
         self.first, self.second = ([torch.zeros_like(value) for value in self.values] for _ in range(2))
         self.steps = torch.zeros((), device=stack.device)
         self.epsilon, self.weight_decay = epsilon, weight_decay
@@ -60,7 +63,7 @@ class Adam:
         return kept
 
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """Move every parameter against its gradient (in the order of the stack's parameters)."""
+        """Move every parameter against its gradient (in the order of the names)."""
         self.steps += 1
         gradients = [gradient.contiguous() for gradient in gradients]  # the kernel does not look at strides
         for rate, group in self.groups:
@@ -86,3 +89,10 @@ class Adam:
     def _of(self, group: Sequence[int], tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return some members' part of the tensors; whole if these are all members, which is cheaper."""
         return list(tensors) if len(self.groups) == 1 else [tensor[k] for k in group for tensor in tensors]
+
+
+def clipped(gradients: Sequence[Tensor], largest: float) -> list[Tensor]:
+    """Scale the gradient of each member whose norm over all tensors [members, …] is above `largest` down to it."""
+    square = torch.stack([gradient.reshape(len(gradient), -1).square().sum(1) for gradient in gradients]).sum(0)
+    factor = largest / square.sqrt().clamp(min=largest)
+    return [gradient * factor.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]

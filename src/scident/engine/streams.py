@@ -54,6 +54,13 @@ class Streams:
             row.normal_(generator=generator)
         return drawn
 
+    def uniform(self, *shape: int) -> Tensor:
+        """Return numbers uniform on [0, 1), [members, *shape]."""
+        drawn = torch.empty(len(self.generators), *shape, device=self.device, dtype=self.dtype)
+        for row, generator in zip(drawn, self.generators, strict=True):
+            row.uniform_(generator=generator)
+        return drawn
+
     def logistic(self, *shape: int) -> Tensor:
         """Return standard logistic numbers, log u - log(1 - u), [members, *shape]."""
         drawn = torch.empty(len(self.generators), *shape, device=self.device, dtype=self.dtype)

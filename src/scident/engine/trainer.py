@@ -3,17 +3,21 @@
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
+import anndata as ad
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from scident.engine.batches import Batch, Cells, chunks
 from scident.engine.compiling import compiled
-from scident.engine.optimiser import Adam
-from scident.engine.stack import Initial, MemberState, Stack
+from scident.engine.partners import Partners
+from scident.engine.progress import Progress, Schedule
+from scident.engine.stack import Initial, Stack
+from scident.engine.steps import Steps
 from scident.engine.streams import Streams
 from scident.log import progress
 
@@ -32,17 +36,35 @@ TRAIN, VALIDATE = 1, 2
 Noise = dict[str, Tensor]
 """Random numbers of one batch; every tensor has a leading member axis."""
 
+Batches = Callable[[], Iterator[Batch]]
+"""Goes through cells, batch by batch."""
+
+Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
+"""Cells in rows, dense or CSR."""
+
 
 class Network(ABC):
     """What the trainer needs of a model; every tensor has a leading member axis."""
 
+    wants_partner: bool = False
+    """Whether each cell of a batch comes with a control cell of its context, drawn anew (`Batch.partner`)."""
+
     @abstractmethod
     def parameters(self) -> dict[str, Initial]:
-        """Declare what is learned, in the order it is drawn."""
+        """Declare what is learned, in the order it is drawn; "adversary." begins the names of an adversary's."""
 
     @abstractmethod
     def buffers(self) -> dict[str, Initial]:
         """Declare what is kept but not learned by gradient."""
+
+    def prepare(self, train: ad.AnnData) -> dict[str, np.ndarray]:
+        """Return the first values of those buffers that are computed from training cells, without a member axis."""
+        return {}
+
+    def resident(self, cells: ad.AnnData, prepared: Mapping[str, np.ndarray]) -> Matrix:
+        """Return what of some cells a batch holds as its counts, [cells, features]; `prepared` as from `prepare`."""
+        expression: Matrix = cells.X
+        return expression
 
     def noise(self, streams: Streams, cells: int, training: bool) -> Noise:
         """Draw all random numbers of one batch, so that `loss` and `validate` draw none and can be compiled."""
@@ -50,7 +72,15 @@ class Network(ABC):
 
     @abstractmethod
     def loss(self, stack: Stack, batch: Batch, noise: Noise, epoch: Tensor) -> Tensor:
-        """Return what each member minimises on its batch, [members]."""
+        """Return what each member minimises on its batch, [members]; an adversary's parameters are constants here."""
+
+    def adversary(self, stack: Stack, batch: Batch, noise: Noise, epoch: Tensor) -> Tensor:
+        """Return what each member's adversary minimises, [members]; all parameters but its own are constants here.
+
+        Only asked of networks that declare such parameters, on the batch of the model's step that follows, with noise
+        of its own (as `noise` draws it in training).
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def validate(self, stack: Stack, batch: Batch, noise: Noise) -> dict[str, Tensor]:
@@ -60,53 +90,12 @@ class Network(ABC):
         """Return further quantities for the history, [members] each."""
         return {}
 
-    def turn(self, stack: Stack, streams: Streams, epoch: int) -> bool:
-        """Change all members before an epoch, in place; True: Adam and the wait for a better score start anew."""
+    def turn(self, stack: Stack, streams: Streams, epoch: int, cells: Batches) -> bool:
+        """Change all members before an epoch, in place; True: Adam and the wait for a better score start anew.
+
+        `cells()` goes through the training cells of all members in order, without partners.
+        """
         return False
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How members are trained; equal for all members of one call but for what stands in ``stack.h``."""
-
-    batch_size: int = 128
-    epsilon: float = 0.01
-    """Adam's eps."""
-    weight_decay: float = 1e-6
-    """L2 added to the gradient."""
-    compiled: bool = False
-    """Compile the loss, if a compiler works."""
-    products: torch.dtype | None = None
-    """Precision of matrix products; None: that of everything else."""
-
-
-@dataclass
-class Progress:
-    """Where one member stands; everything a resumed run needs."""
-
-    state: MemberState
-    seed: np.random.SeedSequence
-    rows: tuple[int, int]
-    """First row of the member's training and validation cells."""
-    learning_rate: float
-    epochs: int
-    patience: int
-    """Validation epochs without a new best after which the member stops."""
-    decay: float = 0.0
-    """Share of the epochs, at the end, over which the learning rate falls linearly to 0."""
-    epoch: int = 0
-    best: float = np.inf
-    waited: int = 0
-    moments: dict[str, Tensor] = field(default_factory=dict)
-    """As `Adam.moments` returns them."""
-    history: list[tuple[int, str, float]] = field(default_factory=list)
-    failure: str = ""
-    done: bool = False
-
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of an epoch."""
-        falling = self.decay * self.epochs
-        return self.learning_rate * (min(1.0, (self.epochs - epoch) / falling) if falling else 1.0)
 
 
 Save = Callable[[Sequence[int], Sequence[Progress]], None]
@@ -168,46 +157,69 @@ class Loop:
             self.loss, self.validation = compiled(network.loss), compiled(network.validate)
         self.streams = Streams([members[i].seed for i in self.running], self.stack.device, self.stack.dtype)
         (self.at,) = {members[i].epoch for i in self.running}
-        self.optimiser = self._optimiser([members[i].moments for i in self.running])
+        self._gather_up([members[i].moments for i in self.running])
 
-    def _optimiser(self, moments: Sequence[Mapping[str, Tensor]]) -> Adam:
-        rates = [self.members[i].rate(self.at) for i in self.running]
-        return Adam(self.stack, rates, self.schedule.epsilon, self.schedule.weight_decay, moments)
+    def _gather_up(self, moments: Sequence[Mapping[str, Tensor]]) -> None:
+        """Make what depends on who is running."""
+        self.steps = self._steps(moments)
+        if self.network.wants_partner:
+            sizes = enumerate((self.n_train, self.n_val))
+            self.partners = [Partners(self.data, self._first(which), n) for which, n in sizes]
 
-    def _first_rows(self, which: int) -> Tensor:
-        first = [self.members[i].rows[which] for i in self.running]
-        return torch.tensor(first, device=self.stack.device)[:, None]
+    def _steps(self, moments: Sequence[Mapping[str, Tensor]]) -> Steps:
+        return Steps(self.stack, self.schedule, [self.members[i].rate(self.at) for i in self.running], moments)
+
+    def _first(self, which: int) -> list[int]:
+        """Return the first row of each running member's training (0) or validation (1) cells."""
+        return [self.members[i].rows[which] for i in self.running]
+
+    def _batch(self, rows: Tensor, which: int) -> Batch:
+        batch = self.data.gather(rows)
+        return self.partners[which].join(batch, self.streams) if self.network.wants_partner else batch
+
+    def _rows(self, which: int, order: Tensor) -> Tensor:
+        """Return row numbers [members, cells] of cells numbered from 0 within each member's."""
+        return order + torch.tensor(self._first(which), device=self.stack.device)[:, None]
+
+    def training_cells(self) -> Iterator[Batch]:
+        """Go through the training cells of all running members, in order."""
+        order = self._rows(0, torch.arange(self.n_train, device=self.stack.device))
+        return (self.data.gather(order[:, start:stop]) for start, stop in chunks(self.n_train, VALIDATED))
 
     def epoch(self) -> None:
         """Train and validate all running members once."""
         self.streams.start(TRAIN, self.at)
-        if self.network.turn(self.stack, self.streams, self.at):
-            self.optimiser = self._optimiser([{} for _ in self.running])
+        if self.network.turn(self.stack, self.streams, self.at, self.training_cells):
+            self.steps = self._steps([{} for _ in self.running])
             for i in self.running:
                 self.members[i].best, self.members[i].waited = np.inf, 0
-        self.optimiser.set_rates([self.members[i].rate(self.at) for i in self.running])
-        order = self.streams.permutations(self.n_train) + self._first_rows(0)
+        self.steps.set_rates([self.members[i].rate(self.at) for i in self.running])
+        order = self._rows(0, self.streams.permutations(self.n_train))
         total = torch.zeros(len(self.stack), device=self.stack.device, dtype=self.stack.dtype)
-        leaves = list(self.stack.p.values())
         at = torch.tensor(self.at, device=self.stack.device)
         for start, stop in chunks(self.n_train, self.schedule.batch_size, SMALLEST_BATCH):
-            batch = self.data.gather(order[:, start:stop])
-            noise = self.network.noise(self.streams, len(batch), training=True)
+            batch = self._batch(order[:, start:stop], 0)
             objective = self.loss if len(batch) == self.schedule.batch_size else self.network.loss
-            loss = objective(self.stack, batch, noise, at)
-            gradients = torch.autograd.grad(loss.sum(), leaves)
-            self.optimiser.step(gradients)
-            total += loss.detach()
+            total += self._step(batch, objective, at)
         self._validate(total)
         self.at += 1
+
+    def _step(self, batch: Batch, objective: Callable[..., Tensor], at: Tensor) -> Tensor:
+        def noise() -> Noise:
+            return self.network.noise(self.streams, len(batch), training=True)
+
+        return self.steps.step(
+            lambda: objective(self.stack, batch, noise(), at),
+            lambda: self.network.adversary(self.stack, batch, noise(), at),
+        )
 
     @torch.no_grad()
     def _validate(self, total: Tensor) -> None:
         self.streams.start(VALIDATE, self.at)
-        order = torch.arange(self.n_val, device=self.stack.device) + self._first_rows(1)
+        order = self._rows(1, torch.arange(self.n_val, device=self.stack.device))
         sums: dict[str, Tensor] = {}
         for start, stop in chunks(self.n_val, self.val_cells):
-            batch = self.data.gather(order[:, start:stop])
+            batch = self._batch(order[:, start:stop], 1)
             noise = self.network.noise(self.streams, len(batch), training=False)
             validate = self.validation if len(batch) == self.val_cells else self.network.validate
             found = validate(self.stack, batch, noise)
@@ -243,19 +255,19 @@ class Loop:
                 "member %d stopped at epoch %d%s", i, self.members[i].epoch, self.members[i].failure and " (failed)"
             )
         keep = [k for k in range(len(self.running)) if k not in through]
-        moments = [self.optimiser.moments(k) for k in keep]
+        moments = [self.steps.moments(k) for k in keep]
         self.running = [self.running[k] for k in keep]
         if keep:
             self.stack.select(keep)
             self.streams.select(keep)
-            self.optimiser = self._optimiser(moments)
+            self._gather_up(moments)
         return positions
 
     def write_back(self, which: Sequence[int]) -> None:
         """Copy the state of some running members to where they came from."""
         for k in which:
             member = self.members[self.running[k]]
-            member.state, member.moments = self.stack.member(k), self.optimiser.moments(k)
+            member.state, member.moments = self.stack.member(k), self.steps.moments(k)
 
 
 def fast_bfloat16(device: torch.device) -> bool:

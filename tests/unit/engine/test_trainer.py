@@ -124,6 +124,14 @@ def test_the_rate_falls_linearly_to_nothing_over_the_last_epochs():
     assert [walker(epochs=3, learning_rate=2.0).rate(epoch) for epoch in range(3)] == [2.0] * 3
 
 
+def test_the_rate_falls_as_half_a_cosine():
+    member = walker(epochs=8, learning_rate=2.0, decay=1.0, cosine=True)
+    expected = [1 + np.cos(np.pi * epoch / 8) for epoch in range(8)]
+    assert [member.rate(epoch) for epoch in range(8)] == pytest.approx(expected)
+    late = walker(epochs=10, learning_rate=2.0, decay=0.4, cosine=True)
+    assert [late.rate(epoch) for epoch in range(10)] == pytest.approx([2.0] * 6 + expected[::2])
+
+
 def test_each_member_decays_over_its_own_epochs():
     a, b = fit(Walk(), walker(epochs=4, decay=1.0), walker(epochs=4))
     # Adam's steps on a constant slope are the rate: 1 + 3/4 + 2/4 + 1/4 of the four that the other makes
@@ -135,7 +143,7 @@ def test_each_member_decays_over_its_own_epochs():
 class Turning(Walk):
     """Goes back to the start before epoch 3."""
 
-    def turn(self, stack, streams, epoch):
+    def turn(self, stack, streams, epoch, cells):
         if epoch != 3:
             return False
         with torch.no_grad():
@@ -149,6 +157,20 @@ def test_a_turn_starts_adam_and_the_wait_anew():
     assert member.epoch == 3 + 1 + 4
     (plain,) = fit(Walk(), walker(epochs=5))
     assert weight(member) == weight(plain)  # five epochs from the start, with moments of their own
+
+
+def test_a_turn_can_go_through_the_training_cells_of_every_member():
+    met = []
+
+    class Reading(Walk):
+        def turn(self, stack, streams, epoch, cells):
+            met.append(torch.cat([batch.counts for batch in cells()], 2))
+            return False
+
+    fit(Reading(), walker(0, epochs=1), walker(1, epochs=2))
+    whole = data().counts[:N_TRAIN].T
+    assert [len(m) for m in met] == [2, 1]
+    assert all(torch.equal(one, whole) for m in met for one in m)
 
 
 def test_final_weights_are_kept_and_not_the_best():
