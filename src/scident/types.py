@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 Latents = Float[np.ndarray, "cells latents"]
@@ -47,3 +49,44 @@ class Likelihood:
     """Negative evidence lower bound, nats per cell, lower is better."""
     iwelbo: Float[np.ndarray, " cells"] | None = None
     """Importance-weighted bound on the log-likelihood, nats per cell, higher is better; None: not asked for."""
+
+
+CONDITION = ("perturbation", "context", "dose")
+"""Columns of obs that make a condition, the last where a dataset has it."""
+
+
+def condition_columns(obs: pd.DataFrame) -> list[str]:
+    """Return the columns of `CONDITION` that `obs` has."""
+    return [name for name in CONDITION if name in obs]
+
+
+def conditions_of(obs: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the labels of each row of `obs` that make its condition, as text."""
+    columns = condition_columns(obs)
+    return [dict(zip(columns, map(str, row), strict=True)) for row in obs[columns].itertuples(index=False)]
+
+
+KINDS = ("", "reconstruction", "counterfactual", "label_only")
+"""What a predicted mean was made from: labels and seen cells alone (methods that have one way only); the scored cells
+themselves, an upper bound and no prediction; seen control cells of the context and the labels; the labels alone."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be predicted, and from what."""
+
+    seen: ad.AnnData
+    """Training and validation cells; control cells of a context among them are ``is_control`` there."""
+    scored: ad.AnnData
+    """The cells that are scored: only kind ``reconstruction`` may read their expression."""
+    conditions: pd.DataFrame
+    """Treated conditions among the scored cells, in the columns of `CONDITION` that the data have; index 0, 1, …"""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Mean expression that a model predicts: the mean over cells of `scident.expression.log_normalised` expression."""
+
+    obs: pd.DataFrame
+    """The condition of each row as in `Request.conditions`, and its ``kind`` (one of `KINDS`)."""
+    mean: Float[np.ndarray, "rows genes"]

@@ -1,7 +1,8 @@
 """What a model is asked and what it answers.
 
 A model is one file with ``info = ModelInfo(...)``, ``class Params(PluginParams)`` and one subclass of `Model`.
-The train stage calls `fit_members`, the infer stage `embed`, then `targets` and `likelihood` where ``info.gives`` them.
+The train stage calls `fit_members`, the infer stage what ``info.gives`` names: `embed` for latents, then `targets`,
+`likelihood` and `predict`.
 What a model learned stands in ``state``, plain arrays, so saving and loading are inherited.
 """
 
@@ -14,13 +15,10 @@ from typing import ClassVar
 
 import anndata as ad
 import numpy as np
-from jaxtyping import Float
-from scipy import sparse
 
-from scident import contracts
 from scident.errors import ScidentError, reason_of
 from scident.params import PluginParams
-from scident.types import Latents, Likelihood, Targets
+from scident.types import Latents, Likelihood, Predictions, Request, Targets
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +73,17 @@ class Model(ABC):
     def fit(self, train: ad.AnnData, val: ad.AnnData, rng: np.random.Generator) -> None:
         """Learn from training cells (counts in X, obs perturbation with all K categories); `val` may steer stopping."""
 
-    @abstractmethod
     def embed(self, cells: ad.AnnData) -> Latents:
-        """Return posterior means of any cells, in evaluation mode."""
+        """Return posterior means of any cells, in evaluation mode. Only asked of models that give latents."""
+        raise ScidentError(f"{type(self).__name__} declares latents but does not implement embed")
+
+    def companions(self, cells: ad.AnnData, rng: np.random.Generator) -> dict[str, Latents]:
+        """Return other latents of the same cells by which to judge those of `embed`, for models that read labels.
+
+        ``prior_only``: what the labels alone give; ``shuffled_expression``: posterior means with the expression
+        permuted over the cells given and their labels kept. The cells given are all of one part of the split.
+        """
+        return {}
 
     def targets(self) -> Targets | None:
         """Return which latents each of the K perturbations moves, if the model has such parameters."""
@@ -93,6 +99,13 @@ class Model(ABC):
         Only asked of models that give a likelihood.
         """
         raise ScidentError(f"{type(self).__name__} declares a likelihood but does not implement one")
+
+    def predict(self, request: Request, rng: np.random.Generator) -> Predictions:
+        """Return the mean expression of the conditions asked for; a condition it cannot predict has no row.
+
+        Only asked of models that give predictions.
+        """
+        raise ScidentError(f"{type(self).__name__} declares predictions but does not implement predict")
 
     def adapt(self, cells: ad.AnnData, rng: np.random.Generator, published: bool = False) -> "Model":
         """Return this model with what a perturbation never trained on needs fitted to `cells`, all else frozen.
@@ -129,18 +142,3 @@ class Model(ABC):
             log.exception("%s failed on %s", cls.__name__, member.id)
             return Fitted(None, reason_of(error))
         return Fitted(model)
-
-
-def log_normalised(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
-    """Return log1p of counts per 10,000, dense (cells without counts stay zero); X itself where it holds no counts."""
-    counts = dense(cells)
-    if contracts.observation(cells) == "normal":
-        return counts
-    total = counts.sum(1, keepdims=True)
-    normalised: np.ndarray = np.log1p(counts * (1e4 / np.maximum(total, 1)))
-    return normalised
-
-
-def dense(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
-    """Return X as a dense double array."""
-    return np.asarray(cells.X.toarray() if sparse.issparse(cells.X) else cells.X, dtype=np.float64)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from scident import io, rng
+from scident.contracts import OBS_COLUMNS
 from scident.errors import ContractError
-from scident.metrics.base import SCOPES, Inputs, Member
-from scident.types import CellIndex, Factors, Likelihood, Scope, TargetMask, Targets
+from scident.metrics.base import SCOPES, Expression, Inputs, Member
+from scident.stages._expression import observed
+from scident.types import CellIndex, Factors, Latents, Likelihood, Predictions, Scope, TargetMask, Targets
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ class World:
     shift: Float[np.ndarray, "perts factors"] | None = None
     targets_true: TargetMask | None = None
     blocks_true: tuple[str, ...] | None = None
+    expression: Mapping[Scope, Expression] = field(default_factory=dict)
+    """Observed means of each scope that scores predictions; empty if nobody asked for them."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ def replicate_of(path: Path) -> int:
     return int(path.name.split(".")[0].removeprefix("r"))
 
 
-def read_world(replicate: int, data: Path, truth: Path | None, parts: pd.DataFrame) -> World:
-    """Read labels, parts and truth of one replicate; the counts, which may be large, stay on disk.
+def read_world(replicate: int, data: Path, truth: Path | None, parts: pd.DataFrame, expression: bool = False) -> World:
+    """Read labels, parts and truth of one replicate; the counts, which may be large, stay on disk unless asked for.
 
     Raises
     ------
@@ -66,23 +70,24 @@ def read_world(replicate: int, data: Path, truth: Path | None, parts: pd.DataFra
     """
     with h5py.File(data) as file:
         cells = ad.io.read_elem(file["obs"])
-    obs = cells[["perturbation", "is_control", "context"]].copy()
+    obs = cells[[name for name in OBS_COLUMNS if name in cells and name != "batch"]].copy()
     part = parts.loc[parts["replicate"] == replicate].set_index("cell_id")["part"].reindex(obs.index)
     if part.isna().any():
         raise ContractError(f"{data.name}: {int(part.isna().sum())} cells have no part; run the split stage again")
     obs["part"] = part.to_numpy()
     names = tuple(str(name) for name in obs["perturbation"].cat.categories)
     trained = np.isin(names, obs.loc[obs["part"] == "train", "perturbation"].astype(str).unique())
+    means = observed(data, obs["part"].to_numpy()) if expression else {}
     labels = (obs, names, trained, io.digest(data))
     if truth is None:
-        return World(*labels)
+        return World(*labels, expression=means)
     known = io.read_truth(truth)
     if not known.obs_names.equals(obs.index) or [str(n) for n in known.uns["perturbations"]] != list(names):
         raise ContractError(f"{truth.name} is of other cells or perturbations than {data.name}; make both again")
     shift, targets = (np.asarray(known.uns[name]) if name in known.uns else None for name in ("shift", "targets"))
     blocks = tuple(str(name) for name in known.uns["blocks"]) if "blocks" in known.uns else None
     on = None if targets is None else targets.astype(bool)
-    return World(*labels, np.asarray(known.obsm["z_true"]), shift, on, blocks)
+    return World(*labels, np.asarray(known.obsm["z_true"]), shift, on, blocks, means)
 
 
 def find_members(infer: Iterable[Path], wanted: Iterable[Key]) -> dict[Key, Found]:
@@ -99,7 +104,7 @@ def find_members(infer: Iterable[Path], wanted: Iterable[Key]) -> dict[Key, Foun
             folder = shard / row["member"]
             if said["status"] != "ok":
                 place = Found(None, str(said["status"]), str(said["reason"]))
-            elif not (folder / "latents.npz").is_file():
+            elif not any((folder / name).is_file() for name in ("latents.npz", "predictions.h5ad")):
                 place = Found(None, "failed", lost)
             else:
                 place = Found(folder, retrained=row["retrained"])
@@ -132,11 +137,13 @@ def read_member(
         Files name other cells, perturbations or latents than they should.
     """
     cells = world.obs.index
-    cell_id, z, blocks = io.read_latents(folder / "latents.npz")
-    order = pd.Index(cell_id).get_indexer(cells)
-    if z.ndim != 2 or len(z) != len(cell_id) or (order < 0).any():
-        raise ContractError(f"shape: latents are {z.shape} and lack {int((order < 0).sum())} of {len(cells)} cells")
-    targets, likelihood = None, {}
+    z, blocks = np.empty((len(cells), 0)), None
+    if (folder / "latents.npz").is_file():
+        z, blocks = _read_latents(folder / "latents.npz", cells)
+    targets, likelihood, predictions = None, {}, None
+    if (folder / "predictions.h5ad").is_file() and world.expression:
+        genes = next(iter(world.expression.values())).genes
+        predictions = _read_predictions(folder / "predictions.h5ad", genes)
     if (folder / "targets.parquet").is_file():
         targets = _read_targets(folder / "targets.parquet", world, z.shape[1])
     if (folder / "likelihood.parquet").is_file():
@@ -144,7 +151,36 @@ def read_member(
         # Without a single value beside a known ELBO it was not asked for; without either the computation failed.
         asked = bool(table["iwelbo"].notna().any() or table["nelbo"].isna().all())
         likelihood = {str(protocol): _bounds(rows, cells, asked) for protocol, rows in table.groupby("protocol")}
-    return Member(*key, z[order], targets, likelihood, label_conditioned, adapts, retrained, blocks)
+    return Member(*key, z, targets, likelihood, label_conditioned, adapts, retrained, blocks, predictions)
+
+
+def companions(folder: Path, member: Member, world: World) -> dict[str, Member]:
+    """Return the member with the latents of each companion (`Model.companions`) in place of its own, and nothing else.
+
+    Only its blocks stay: targets, likelihood and predictions are not the companion's.
+    """
+    found = {}
+    for path in sorted(folder.glob("latents.*.npz")):
+        z, blocks = _read_latents(path, world.obs.index)
+        bare = replace(member, targets=None, likelihood={}, predictions=None)
+        found[path.name.split(".")[1]] = replace(bare, z=z, blocks=blocks)
+    return found
+
+
+def _read_latents(path: Path, cells: pd.Index) -> tuple[Latents, tuple[str, ...] | None]:
+    cell_id, z, blocks = io.read_latents(path)
+    order = pd.Index(cell_id).get_indexer(cells)
+    if z.ndim != 2 or len(z) != len(cell_id) or (order < 0).any():
+        raise ContractError(f"shape: latents are {z.shape} and lack {int((order < 0).sum())} of {len(cells)} cells")
+    return z[order], blocks
+
+
+def _read_predictions(path: Path, genes: tuple[str, ...]) -> Predictions:
+    found, named = io.read_predictions(path)
+    order = pd.Index(named).get_indexer(pd.Index(genes))
+    if len(named) != len(genes) or (order < 0).any():
+        raise ContractError(f"shape: predictions of {len(named)} genes lack {int((order < 0).sum())} of {len(genes)}")
+    return replace(found, mean=found.mean[:, order])
 
 
 def _bounds(rows: pd.DataFrame, cells: pd.Index, asked: bool) -> Likelihood:
@@ -192,6 +228,7 @@ def inputs_for(world: World, scope: Scope, members: tuple[Member, ...], spec: Ma
         blocks_true=world.blocks_true,
         seeds=tuple(spec["seeds"]),
         protocol=spec["protocol"],
+        expression=world.expression.get(scope),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from scident import contracts, io
-from scident.aggregate import collect, costs, differences, intervals, ranks, select, units
+from scident.aggregate import collect, contrasts, costs, differences, intervals, ranks, select, units
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +31,19 @@ def run(plan: dict[str, Any], results: Path, out: Path) -> None:
     chosen = units.at_selection(scores, selected)
     several = chosen[chosen["grid_point"] == units.SELECTED]
     shown = pd.concat([scores, several], ignore_index=True) if len(several) else scores
+    averaged = units.per_unit(chosen)
+    pairs = [differences.differences(chosen, plan), contrasts.contrasts(averaged, plan)]
     folders = [f for f in (results.parent / "benchmarks", results / "benchmarks") if f.is_dir()]
     tables = {
         "scores": scores,
         "summary": _filled(intervals.summary(shown), "summary"),
-        "ranks": _filled(ranks.compare(units.per_unit(chosen), plan), "ranks"),
+        "ranks": _filled(ranks.compare(averaged, plan), "ranks"),
         "selected": selected,
         "costs": costs.collect_costs(plan, results, folders[0] if folders else None),
         "aligned": collect.collect_aligned(plan, results),
         "curves": curves,
         "grid": _filled(select.curve(grids), "grid"),
-        "differences": _filled(differences.differences(chosen, plan), "differences"),
+        "differences": _filled(pd.concat(pairs, ignore_index=True), "differences"),
     }
     for name, table in tables.items():
         io.write_table(table, out / f"{name}.parquet", name)

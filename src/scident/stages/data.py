@@ -70,7 +70,8 @@ def separate(adata: ad.AnnData) -> tuple[ad.AnnData, ad.AnnData | None]:
         observed.uns["observation"] = adata.uns["observation"]
     if "z_true" not in adata.obsm:
         return observed, None
-    hidden = ad.AnnData(obs=pd.DataFrame(index=adata.obs_names), obsm={"z_true": np.asarray(adata.obsm["z_true"])})
+    known = {name: np.asarray(value) for name, value in adata.obsm.items() if name.endswith("_true")}
+    hidden = ad.AnnData(obs=pd.DataFrame(index=adata.obs_names), obsm=known)
     hidden.uns = {name: value for name, value in adata.uns.items() if name != "observation"}
     if "shift" in hidden.uns:
         hidden.uns["targets"] = np.asarray(hidden.uns["shift"]) != 0

@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,14 @@ from scident.models.base import Model
 from scident.stages._cost import measured
 from scident.stages._likelihoods import World, likelihoods
 from scident.stages._members import Spec, load_states, member_id, members_table, model_class, status
-from scident.types import Targets
+from scident.stages._prediction import predicted
+from scident.types import Latents, Targets
 
 log = logging.getLogger(__name__)
 
 
 def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], parts: Path, out: Path) -> None:
-    """Write latents, targets and likelihoods of every member, and ``status.json``.
+    """Write latents, targets, likelihoods and predictions of every member, and ``status.json``.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], pa
     data, truth
         One file per replicate of the benchmark, in order; `truth` is read for positive controls alone.
     parts
-        ``parts.parquet`` of the split: likelihoods are computed for cells that are scored.
+        ``parts.parquet`` of the split: likelihoods and predictions are computed for cells that are scored.
     out
         Folder to write.
     """
@@ -115,23 +117,49 @@ def _write(
     spec: Spec, info: ModelInfo, row: pd.Series, model: Model, world: World, folder: Path, retrained: str
 ) -> None:
     cells = world.cells
-    z = model.embed(cells)
-    if z.ndim != 2 or len(z) != cells.n_obs:
-        raise ValueError(f"embed must return one row per cell, got shape {z.shape} for {cells.n_obs} cells")
-    if not np.isfinite(z).all():
-        raise NonFiniteError("latents")
+    names = {"dataset": spec["dataset"], "replicate": int(row["replicate"]), "split": spec["split"]}
+    names |= {"model": spec["model"], "grid_point": row["grid_point"], "seed": int(row["seed"])}
+    latents = _latents(model, world, names) if "latents" in info.gives else {}
     targets = model.targets() if "targets" in info.gives else None
-    frame = None
+    frame, means = None, None
     if "likelihood" in info.gives:
-        names = {"dataset": spec["dataset"], "replicate": int(row["replicate"]), "split": spec["split"]}
-        names |= {"model": spec["model"], "grid_point": row["grid_point"], "seed": int(row["seed"])}
         frame = likelihoods(model, info, world, retrained, rng.generator("infer", **names), spec["iwelbo_samples"])
-    io.write_latents(folder / "latents.npz", cells.obs_names.to_numpy(), z, model.blocks())
+    if spec["predict"]:
+        try:
+            means = predicted(model, cells, world.part, rng.generator("infer:predictions", **names))
+        except NotApplicable:
+            if not latents:
+                raise
+    for name, z in latents.items():
+        io.write_latents(folder / f"latents{name}.npz", cells.obs_names.to_numpy(), z, model.blocks())
     if targets is not None:
         names_of = cells.obs["perturbation"].cat.categories.to_numpy()
         io.write_table(targets_table(targets, names_of), folder / "targets.parquet", "targets")
     if frame is not None:
         io.write_table(frame, folder / "likelihood.parquet", "likelihood")
+    if means is not None:
+        io.write_predictions(folder / "predictions.h5ad", means, cells.var_names)
+
+
+def _latents(model: Model, world: World, names: Mapping[str, Any]) -> dict[str, Latents]:
+    """Return the latents of all cells and, behind ``.<name>``, those of each companion, made part by part."""
+    found = {"": model.embed(world.cells)}
+    if type(model).companions is not Model.companions:
+        stream = rng.generator("infer:companions", **names)
+        for part in np.unique(world.part):
+            rows = world.part == part
+            for name, z in model.companions(io.subset(world.cells, rows), stream).items():
+                empty = np.full((len(rows), z.shape[1]), np.nan)
+                found.setdefault(f".{name}", empty)[rows] = _checked(z, int(rows.sum()))
+    return {name: _checked(z, world.cells.n_obs) for name, z in found.items()}
+
+
+def _checked(z: Latents, cells: int) -> Latents:
+    if z.ndim != 2 or len(z) != cells:
+        raise ValueError(f"embed must return one row per cell, got shape {z.shape} for {cells} cells")
+    if not np.isfinite(z).all():
+        raise NonFiniteError("latents")
+    return z
 
 
 def targets_table(targets: Targets, perturbations: np.ndarray) -> pd.DataFrame:

@@ -17,7 +17,16 @@ from scident.errors import NonFiniteError, NotApplicable, reason_of
 from scident.info import MetricInfo
 from scident.metrics.base import SCOPES_OF_PROTOCOL, Member, Value
 from scident.stages._score_aligned import aligned_rows
-from scident.stages._score_inputs import Found, World, find_members, inputs_for, read_member, read_world, replicate_of
+from scident.stages._score_inputs import (
+    Found,
+    World,
+    companions,
+    find_members,
+    inputs_for,
+    read_member,
+    read_world,
+    replicate_of,
+)
 from scident.types import Scope
 
 log = logging.getLogger(__name__)
@@ -77,8 +86,9 @@ def run(
     members = find_members(infer, product(spec["replicates"], spec["grid_points"], spec["seeds"]))
     rows: list[Row] = []
     matrices: list[pd.DataFrame] = []
+    expression = any("predictions" in metric.info.needs for metric, _ in _jobs(spec))
     for replicate in spec["replicates"]:
-        world = read_world(replicate, files[replicate], truths.get(replicate), table)
+        world = read_world(replicate, files[replicate], truths.get(replicate), table, expression)
         for grid_point in spec["grid_points"]:
             group = {seed: members[replicate, grid_point, seed] for seed in spec["seeds"]}
             scorer = _Group(spec, replicate, grid_point, world, group)
@@ -137,6 +147,7 @@ class _Group:
     ) -> None:
         self.spec, self.replicate, self.grid_point, self.world = spec, replicate, grid_point, world
         self.members: dict[int, Member] = {}
+        self.companions: dict[str, dict[int, Member]] = {}
         self.lost: dict[int, Outcome] = {}
         for seed, place in found.items():
             if place.folder is None:
@@ -145,36 +156,47 @@ class _Group:
             try:
                 key = (replicate, grid_point, seed)
                 declared = {name: bool(spec[name]) for name in ("label_conditioned", "adapts")}
-                self.members[seed] = read_member(place.folder, key, world, retrained=place.retrained, **declared)
+                member = read_member(place.folder, key, world, retrained=place.retrained, **declared)
+                beside = companions(place.folder, member, world)
             except Exception as error:
                 log.exception("cannot read member %s", place.folder)
                 self.lost[seed] = Outcome("failed", reason_of(error))
+                continue
+            self.members[seed] = member
+            for name, companion in beside.items():
+                self.companions.setdefault(name, {})[seed] = companion
 
     def rows(self) -> list[Row]:
-        """Return a row for every metric, scope, variant and seed, whatever happened."""
+        """Return a row for every metric, scope, variant and seed, whatever happened; companions follow as variants."""
         rows: list[Row] = []
         for metric, scope in _jobs(self.spec):
-            outcomes = self._over_seeds(metric, scope) if metric.info.over == "seeds" else self._each(metric, scope)
-            for seed, outcome in outcomes:
-                rows += [self._row(metric, scope, seed, fields) for fields in _fields(metric, scope, outcome)]
+            for name, members in {"": self.members, **(self.companions if metric.info.companions else {})}.items():
+                together = metric.info.over == "seeds"
+                found = self._over_seeds(metric, scope, members) if together else self._each(metric, scope, members)
+                for seed, outcome in found:
+                    fields = _fields(metric, scope, outcome)
+                    rows += [self._row(metric, scope, seed, _named(row, name)) for row in fields]
         return rows
 
-    def _each(self, metric: Metric, scope: Scope) -> Iterator[tuple[int | None, Outcome]]:
+    def _each(
+        self, metric: Metric, scope: Scope, members: Mapping[int, Member]
+    ) -> Iterator[tuple[int | None, Outcome]]:
         known: tuple[Member, Outcome] | None = None
         for seed in self.spec["seeds"]:
-            if seed in self.lost:
+            if seed in members:
+                member = members[seed]
+                if known is None or self.spec["stochastic"] or not _same(known[0], member):
+                    known = member, self._score(metric, scope, (member,))
+                yield seed, known[1]
+            elif members is self.members:
                 yield seed, self.lost[seed]
-                continue
-            member = self.members[seed]
-            copied = known is not None and not self.spec["stochastic"] and np.array_equal(known[0].z, member.z)
-            if known is None or not copied:
-                known = member, self._score(metric, scope, (member,))
-            yield seed, known[1]
 
-    def _over_seeds(self, metric: Metric, scope: Scope) -> Iterator[tuple[int | None, Outcome]]:
+    def _over_seeds(
+        self, metric: Metric, scope: Scope, members: Mapping[int, Member]
+    ) -> Iterator[tuple[int | None, Outcome]]:
         lost = list(self.lost.values())
         if not lost:
-            yield None, self._score(metric, scope, tuple(self.members.values()))
+            yield None, self._score(metric, scope, tuple(members.values()))
         elif all(outcome.status == "not_applicable" for outcome in lost):
             yield None, lost[0]
         else:
@@ -202,6 +224,17 @@ class _Group:
     def _row(self, metric: Metric, scope: Scope, seed: int | None, fields: Row) -> Row:
         where = {"replicate": self.replicate, "grid_point": self.grid_point, "scope": scope, "seed": seed}
         return {**where, "metric": metric.name, "hash_data": self.world.hash_data, **fields}
+
+
+def _named(row: Row, companion: str) -> Row:
+    """Add a companion's name to the variant of a row."""
+    return {**row, "variant": ":".join(part for part in (row["variant"], companion) if part)}
+
+
+def _same(one: Member, other: Member) -> bool:
+    """Whether two members of a model that is fitted once are copies."""
+    mine, others = (np.empty(0) if m.predictions is None else m.predictions.mean for m in (one, other))
+    return np.array_equal(one.z, other.z) and np.array_equal(mine, others)
 
 
 def _jobs(spec: Mapping[str, Any]) -> Iterator[tuple[Metric, Scope]]:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Shaped
 from scident import io, registry, rng
 from scident.contracts import OBS_COLUMNS
 from scident.errors import ConfigError, ContractError, PluginError
+from scident.types import condition_columns
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def cut(
     Parameters
     ----------
     obs
-        perturbation and context of each cell, index = cell names.
+        perturbation, context and any dose of each cell, index = cell names.
     heldout
         Which cells belong to held-out conditions.
     protocol
@@ -105,9 +106,9 @@ def cut(
 
 
 def _conditions(obs: pd.DataFrame, cells: np.ndarray) -> Iterable[np.ndarray]:
-    """Group row numbers by perturbation and context, groups in the order of their names."""
-    keys = [obs[name].astype(str).to_numpy()[cells] for name in ("perturbation", "context")]
-    return (cells[rows] for _, rows in sorted(pd.DataFrame(dict(enumerate(keys))).groupby([0, 1]).indices.items()))
+    """Group row numbers by perturbation, context and any dose, groups in the order of their names."""
+    keys = pd.DataFrame({name: obs[name].astype(str).to_numpy()[cells] for name in condition_columns(obs)})
+    return (cells[rows] for _, rows in sorted(keys.groupby(list(keys)).indices.items()))
 
 
 def _shared_out(
