@@ -1,6 +1,8 @@
 """The count VAE all members of the sVAE family share (svae.md §2): encoder, decoder, negative binomial counts.
 
-The perturbation label enters through the prior mean of z alone, never the encoder or the decoder.
+On data that hold real numbers instead of counts, the encoder reads them as they are and the decoder's output is the
+mean of a normal distribution. The perturbation label enters through the prior mean of z alone, never the encoder or
+the decoder.
 """
 
 from collections.abc import Callable
@@ -16,18 +18,12 @@ from scident.engine import layers
 from scident.engine.batches import Batch, Cells, chunks
 from scident.engine.compiling import compiled
 from scident.engine.iwelbo import log_mean_weight, log_weight
-from scident.engine.likelihoods import (
-    constant_part,
-    log1p,
-    log_means,
-    negative_log_likelihood,
-    training_loss,
-    varying_part_of_logits,
-)
-from scident.engine.stack import Initial, Stack, normal
+from scident.engine.observation import OBSERVATIONS
+from scident.engine.stack import Initial, Stack
 from scident.engine.streams import Streams
 from scident.engine.trainer import Network, Noise
 from scident.models._batched import BatchedModel, BatchedParams
+from scident.models._design import Design
 from scident.types import Latents, Likelihood
 
 SMALLEST_VARIANCE = 1e-4
@@ -63,8 +59,10 @@ class CountVAEParams(BatchedParams):
 class CountVAENetwork(Network):
     """z ~ N(prior mean, I); counts ~ NB(library × softmax(decoder(z)), exp(r)); q(z|x) Gaussian, amortised."""
 
-    def __init__(self, params: CountVAEParams, n_genes: int, n_latents: int, n_perturbations: int) -> None:
-        self.params = params
+    def __init__(
+        self, params: CountVAEParams, n_genes: int, n_latents: int, n_perturbations: int, observation: str = "counts"
+    ) -> None:
+        self.params, self.observation = params, OBSERVATIONS[observation]
         self.n_genes, self.n_latents, self.n_perturbations = n_genes, n_latents, n_perturbations
         self._parameters, self._buffers = self._declare()
 
@@ -77,9 +75,8 @@ class CountVAENetwork(Network):
             | layers.linear_parameters("log_variance", width, self.n_latents)
             | layers.linear_parameters("logits", width, self.n_genes)
         )
-        return encoder | decoder | heads | {
-            "log_dispersion": normal(self.n_genes, 1)
-        }, encoder_buffers | decoder_buffers
+        noise = self.observation.parameters(self.n_genes)
+        return encoder | decoder | heads | noise, encoder_buffers | decoder_buffers
 
     def parameters(self) -> dict[str, Initial]:
         """Declare encoder, decoder and dispersion."""
@@ -115,20 +112,20 @@ class CountVAENetwork(Network):
         self, stack: Stack, batch: Batch, training: bool = False, masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return mean and variance of q(z|x), [members, latents, cells]; `masks` are dropout's."""
-        h = layers.trunk(stack, "encoder", log1p(batch.counts), training, masks)
+        h = layers.trunk(stack, "encoder", self.observation.read(batch), training, masks)
         variance = layers.linear(stack, "log_variance", h).exp() + SMALLEST_VARIANCE
         return layers.linear(stack, "mean", h), variance
 
     def decode(self, stack: Stack, z: Tensor, training: bool) -> Tensor:
-        """Return decoder logits, [members, genes, cells]."""
+        """Return the decoder's output, [members, genes, cells]: logits of counts, means of real numbers."""
         return layers.linear(stack, "logits", layers.trunk(stack, "decoder", z, training))
 
     def loss(self, stack: Stack, batch: Batch, noise: Noise, epoch: Tensor) -> Tensor:
         """Return mean(R + beta × warm-up × KL) and global terms, [members]; of R only what has a slope."""
         mean, variance = self.encode(stack, batch, training=True, masks=noise.get("keep"))
         z = mean + variance.sqrt() * noise["z"]
-        logits = self.decode(stack, z, training=True)
-        r = training_loss(batch.counts, logits, batch.log_library, stack.p["log_dispersion"])
+        out = self.decode(stack, z, training=True)
+        r = self.observation.training_loss(stack, batch, out)
         kl = self.divergence(stack, mean, variance, batch.labels, noise)
         weight = warm_up(epoch, stack.h["warmup_epochs"])
         return self.weigh(stack, (r + (stack.h["beta"] * weight)[:, None] * kl).mean(1), weight)
@@ -142,8 +139,7 @@ class CountVAENetwork(Network):
         """Return (R, KL) of each cell in evaluation mode with one draw of z and mask, nats: [members, cells] each."""
         mean, variance = self.encode(stack, batch)
         z = mean + variance.sqrt() * noise["z"]
-        log_mean = log_means(self.decode(stack, z, training=False), batch.log_library)
-        r = negative_log_likelihood(batch.counts, log_mean, stack.p["log_dispersion"])
+        r = self.observation.loss(stack, batch, self.decode(stack, z, training=False))
         return r, self.divergence(stack, mean, variance, batch.labels, noise)
 
     def log_weight(
@@ -170,8 +166,7 @@ class CountVAENetwork(Network):
         """Return what of log p(x|z) depends on z, nats: [members, cells]."""
         for weight, bias in hidden:
             z = torch.relu(layers.affine(weight, bias, z))
-        logits = layers.linear(stack, "logits", z)
-        return varying_part_of_logits(batch.counts, logits, batch.log_library, stack.p["log_dispersion"])
+        return self.observation.varying(stack, batch, layers.linear(stack, "logits", z))
 
 
 def warm_up(epoch: Tensor, epochs: Tensor) -> Tensor:
@@ -191,9 +186,9 @@ class CountVAE(BatchedModel):
     along_members = BatchedModel.along_members | {"warmup_epochs", "beta", "scale_by_cells"}
 
     @classmethod
-    def network(cls, params: Any, n_genes: int, n_latents: int, n_perturbations: int) -> CountVAENetwork:
+    def network(cls, params: Any, design: Design) -> CountVAENetwork:
         """Return the count VAE."""
-        return cls.network_class(params, n_genes, n_latents, n_perturbations)
+        return cls.network_class(params, design.n_genes, design.n_latents, design.n_perturbations, design.observation)
 
     @classmethod
     def hyper(cls, params: Any, train: ad.AnnData) -> dict[str, float]:
@@ -202,10 +197,9 @@ class CountVAE(BatchedModel):
         return {"warmup_epochs": params.warmup_epochs, "beta": params.beta, "scale": scale}
 
     def _network(self, cells: ad.AnnData) -> tuple[CountVAENetwork, Stack, Cells]:
-        categories = cells.obs["perturbation"].cat
-        network, stack = self.stack(cells.n_vars, len(categories.categories))
+        network, stack = self.stack(cells)
         assert isinstance(network, CountVAENetwork)
-        codes = categories.codes.to_numpy(dtype=np.int64)
+        codes = cells.obs["perturbation"].cat.codes.to_numpy(dtype=np.int64)
         return network, stack, Cells([cells.X], [codes], stack.device, stack.dtype)
 
     @torch.no_grad()
@@ -247,7 +241,7 @@ class _Block:
     def __init__(self, network: CountVAENetwork, stack: Stack, batch: Batch) -> None:
         self.network, self.stack, self.batch = network, stack, batch
         self.mean, self.variance = network.encode(stack, batch)
-        self.constant = constant_part(batch.counts, stack.p["log_dispersion"])
+        self.constant = network.observation.constant(stack, batch)
         self.hidden = layers.folded(stack, "decoder")
 
     def _noise(self, streams: Streams) -> Noise:

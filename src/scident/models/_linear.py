@@ -8,7 +8,8 @@ import anndata as ad
 from jaxtyping import Float
 from numpy import ndarray
 
-from scident.models.base import Model, log_normalised
+from scident.expression import log_normalised
+from scident.models.base import Model
 from scident.types import Latents
 
 log = logging.getLogger(__name__)

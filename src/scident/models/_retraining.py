@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from scident.engine.progress import Progress
 from scident.engine.stack import MemberState
-from scident.engine.trainer import Network, Progress
+from scident.engine.trainer import Network
 from scident.errors import NotApplicable
 from scident.models._count_vae import CountVAE, CountVAEParams
 from scident.models.base import Fitted, Member
@@ -62,7 +63,15 @@ class SecondTraining(CountVAE):
         )
         epochs = params.epochs if params.retrain_epochs is None else params.retrain_epochs
         return Progress(
-            state, member.seed, rows, params.learning_rate, epochs, params.patience, params.decay, done=epochs == 0
+            state,
+            member.seed,
+            rows,
+            params.learning_rate,
+            epochs,
+            params.patience,
+            params.decay,
+            cosine=params.schedule == "cosine",
+            done=epochs == 0,
         )
 
 
@@ -101,7 +110,7 @@ class TwiceTrained(CountVAE):
             member.id,
             member.train,
             member.val,
-            params,
+            params.model_copy(update={"starts": 1}),
             member.n_latents,
             np.random.SeedSequence(member.seed.entropy, spawn_key=(*member.seed.spawn_key, RETRAIN)),
             member.key and f"{member.key}-retrained{'-published' * published}",

@@ -1,8 +1,8 @@
 """Networks whose prior knows the label: z | k ~ N(mask_k * shift_k, I) with a mask that is not learned."""
 
-import torch
 from torch import Tensor
 
+from scident.engine.layers import rows_of
 from scident.engine.stack import Initial, Stack, constant, normal
 from scident.engine.trainer import Noise
 from scident.models._count_vae import CountVAENetwork
@@ -30,10 +30,3 @@ class FrozenMaskNetwork(ShiftPriorNetwork):
     def prior_mean(self, stack: Stack, labels: Tensor, noise: Noise) -> Tensor:
         """Return mask × shift of each cell's perturbation, [members, latents, cells]."""
         return rows_of(stack.b["mask"] * stack.p["shift"], labels).transpose(1, 2)
-
-
-def rows_of(table: Tensor, labels: Tensor) -> Tensor:
-    """Return each cell's row of `table` [members, perturbations, latents] as [members, cells, latents]."""
-    members, rows, width = table.shape
-    first = torch.arange(members, device=labels.device)[:, None] * rows
-    return table.reshape(members * rows, width).index_select(0, (labels + first).reshape(-1)).view(members, -1, width)

@@ -7,14 +7,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from scident.engine.layers import rows_of
+from scident.engine.progress import Progress
 from scident.engine.stack import Initial, Stack, constant
 from scident.engine.streams import Streams
-from scident.engine.trainer import Network, Noise, Progress
+from scident.engine.trainer import Batches, Network, Noise
 from scident.models._count_vae import CountVAENetwork, gaussian_kl
 from scident.models._heldout import AdaptingModel
 from scident.models._retraining import TwiceTrainedParams
 from scident.models._rotation import RESTARTS, rotate, sparse_rotation
-from scident.models._shift_prior import ShiftPriorNetwork, rows_of
+from scident.models._shift_prior import ShiftPriorNetwork
 from scident.models.base import Member
 from scident.types import Targets
 
@@ -70,7 +72,7 @@ class SparsePriorNetwork(ShiftPriorNetwork):
         return stack.h["scale"] * (local + stack.b.get("rotated", 1) * self.penalty(stack, weight))
 
     @torch.no_grad()
-    def turn(self, stack: Stack, streams: Streams, epoch: int) -> bool:
+    def turn(self, stack: Stack, streams: Streams, epoch: int, cells: Batches) -> bool:
         """Rotate the latents once, after `rotate_after` epochs; what the decoder says of a cell's mean stays."""
         if epoch == 0 or epoch != self.params.rotate_after:
             return False
@@ -142,7 +144,7 @@ class SparsePrior(AdaptingModel):
         probability: np.ndarray = 1 / (1 + np.exp(-self.state["mask_logits"].astype(np.float64)))
         return probability
 
-    def targets(self) -> Targets:
+    def targets(self) -> Targets | None:
         """Return q as scores and q > 0.5 as targets."""
         q = self.mask_probability()
         return Targets(q, q > 0.5, "mask")

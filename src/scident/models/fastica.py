@@ -4,9 +4,9 @@ import anndata as ad
 import numpy as np
 from pydantic import Field
 
+from scident.expression import log_normalised
 from scident.info import ModelInfo
 from scident.models._linear import LinearEncoder, solve
-from scident.models.base import log_normalised
 from scident.params import PluginParams
 
 info = ModelInfo(

@@ -34,7 +34,7 @@ class IVAE(SparsePrior):
         """Keep the spread of each latent, the unit its shifts are judged in."""
         self.state["spread"] = np.asarray(self.embed(train).std(0))
 
-    def targets(self) -> Targets:
+    def targets(self) -> Targets | None:
         """Return |shift| × q per latent sd as scores and the two largest |shift| of each perturbation as targets."""
         size = np.abs(self.state["shift"].astype(np.float64))
         spread = np.maximum(self.state["spread"], np.finfo(float).tiny)

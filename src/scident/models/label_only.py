@@ -3,8 +3,9 @@
 import anndata as ad
 import numpy as np
 
+from scident.expression import log_normalised
 from scident.info import ModelInfo
-from scident.models.base import Model, log_normalised
+from scident.models.base import Model
 from scident.params import PluginParams
 from scident.types import Latents
 

@@ -3,9 +3,9 @@
 import anndata as ad
 import numpy as np
 
+from scident.expression import log_normalised
 from scident.info import ModelInfo
 from scident.models._linear import LinearEncoder
-from scident.models.base import log_normalised
 from scident.params import PluginParams
 
 info = ModelInfo(

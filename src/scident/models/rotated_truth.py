@@ -29,7 +29,7 @@ class RotatedTruth(Oracle):
 
     def embed(self, cells: ad.AnnData) -> Latents:
         """Return the rotated truth."""
-        z = np.asarray(self.known.obsm["z_true"], dtype=np.float64)
+        z = self.z_true
         if z.shape[1] < 2:
             return z
         rng = np.random.default_rng(self.state["entropy"].tolist())
@@ -38,3 +38,6 @@ class RotatedTruth(Oracle):
 
     def targets(self) -> None:
         """Return nothing: after a rotation no latent is anybody's target."""
+
+    def blocks(self) -> None:
+        """Return nothing: a rotation over all latents leaves no blocks."""

@@ -10,6 +10,7 @@ import pytest
 from _tiny import N_LATENTS, params_of, world
 from scident import io
 from scident.errors import NotApplicable, ScidentError
+from scident.expression import log_normalised
 from scident.models import (
     factor_analysis,
     fastica,
@@ -22,7 +23,7 @@ from scident.models import (
     random_projection,
     rotated_truth,
 )
-from scident.models.base import Model, log_normalised
+from scident.models.base import Model
 
 
 @pytest.fixture(scope="module")

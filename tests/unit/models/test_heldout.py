@@ -11,6 +11,7 @@ from scident import io, registry
 from scident.engine import checkpoint, trainer
 from scident.errors import NotApplicable
 from scident.models import _count_vae
+from scident.models._design import design_of
 from scident.models._heldout import Prepared, shift_slope
 from scident.models._shift_prior import FrozenMaskNetwork
 from scident.stages._members import load_states, model_class, save_states
@@ -146,7 +147,7 @@ def kl_weights(use, published, beta, epochs=(0, 1, 2)):
     """Return (weight of R, weights of the KL by epoch) in the loss of phase 2."""
     (first,) = [trained(use).model]
     start = first._again(one(use, beta=beta), published)
-    network = Prepared.network(start.params, 20, N_LATENTS, 6)
+    network = Prepared.network(start.params, design_of(place().train, N_LATENTS))
 
     def loss(hyper, epoch):
         model = Prepared(start.params, N_LATENTS)

@@ -45,7 +45,7 @@ def weights(model, cells, seed):
     streams = Streams([np.random.SeedSequence(int(np.random.default_rng(seed).integers(2**63)))], *two(data))
     streams.start(IWELBO, 0)
     normal = torch.distributions.Normal
-    mean, variance = network.encode(stack, type(batch)(x, library.log(), batch.labels))
+    mean, variance = network.encode(stack, type(batch)(x, library.log(), batch.labels, batch.contexts))
     found = []
     for _ in range(SAMPLES):
         noise = {n: v.double() for n, v in network.noise(streams, cells.n_obs, training=False).items()}

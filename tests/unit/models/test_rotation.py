@@ -34,6 +34,10 @@ def network(**params):
     return svae_plus.SVAEPlusNetwork(svae_plus.Params(width=8, **params), 20, LATENTS, PERTURBATIONS)
 
 
+def no_cells():
+    raise AssertionError("the rotation looks at no cells")
+
+
 def starts(rng, members, restarts, latents):
     return torch.from_numpy(rng.standard_normal((members, restarts, latents, latents)))
 
@@ -123,15 +127,15 @@ def test_the_penalty_waits_for_the_rotation_and_the_masks_start_again(place):
         stack.p["mask_logits"].fill_(-1.0)
     effective = stack.p["shift"].detach() * torch.sigmoid(torch.tensor(-1.0, dtype=torch.float64))
     assert float(net.weigh(stack, zero, one).detach()) == 0
-    assert not net.turn(stack, streams(0), 2)
-    assert net.turn(stack, streams(0), 3)
+    assert not net.turn(stack, streams(0), 2, no_cells)
+    assert net.turn(stack, streams(0), 3, no_cells)
     assert float(net.weigh(stack, zero, one).detach()) > 0
     assert (stack.p["mask_logits"] == FIRST_LOGIT).all()
     # the turned shifts have the distances between perturbations that the masked ones had
     torch.testing.assert_close(
         torch.cdist(stack.p["shift"].detach(), stack.p["shift"].detach()), torch.cdist(effective, effective)
     )
-    assert not net.turn(stack, streams(0), 4)
+    assert not net.turn(stack, streams(0), 4, no_cells)
 
 
 def test_without_a_rotation_there_is_nothing_to_remember():
@@ -157,7 +161,7 @@ def test_no_penalty_moves_a_mask_before_the_rotation(place, use):
     (before,) = torch.autograd.grad(net.weigh(stack, one, one).sum(), logits, allow_unused=True)
     assert before is None or (before == 0).all()
     stack.b["seen"].fill_(1)
-    net.turn(stack, streams(0), 3)
+    net.turn(stack, streams(0), 3, no_cells)
     (after,) = torch.autograd.grad(net.weigh(stack, one, one).sum(), logits)
     assert (after > 0).all()
 

@@ -9,6 +9,7 @@ import torch
 
 from _tiny import batch_of, member, params_of, stack_of, streams, world
 from scident import io
+from scident.engine import likelihoods
 from scident.engine.likelihoods import negative_log_likelihood
 from scident.models import _count_vae, _sparse_prior, ivae_released, svae_plus, vae
 from scident.models._count_vae import gaussian_kl
@@ -156,7 +157,7 @@ def test_loss_of_svae_plus_is_the_specifications(place, monkeypatch, epoch):
 
     stack.b = buffers
     monkeypatch.setattr(
-        _count_vae,
+        likelihoods,
         "training_loss",
         lambda x, o, library, r: negative_log_likelihood(x, torch.log_softmax(o, 1) + library, r),
     )
