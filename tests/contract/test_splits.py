@@ -7,6 +7,7 @@ from _cells import mapped
 from scident import io, registry
 from scident.splits.base import Split
 from scident.stages import split
+from scident.types import condition_columns
 
 NAMES = registry.known("splits")
 LABELS = ("control", *(f"p{k:02d}" for k in range(30)))
@@ -19,8 +20,11 @@ def held_out(name, adata, seed=0):
 
 @pytest.fixture
 def adata():
-    """Enough perturbations and contexts for the defaults of any split."""
-    return mapped(labels=LABELS, per_label=24, contexts=("x", "y", "z"))
+    """Enough perturbations, contexts and doses for the defaults of any split."""
+    found = mapped(labels=LABELS, per_label=48, contexts=("x", "y", "z"))
+    dose = np.resize(np.repeat([1.0, 10.0], len(LABELS)), found.n_obs)
+    found.obs["dose"] = np.where(found.obs["is_control"], 0.0, dose)
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,7 +59,7 @@ def test_assign_answers_for_every_cell_and_keeps_controls(name, adata):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_assign_holds_out_whole_conditions(name, adata):
-    condition = adata.obs["perturbation"].astype(str) + adata.obs["context"].astype(str)
+    condition = adata.obs[condition_columns(adata.obs)].astype(str).agg("/".join, axis=1)
     assert (held_out(name, adata).groupby(condition).nunique() == 1).all()
 
 
