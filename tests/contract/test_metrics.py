@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from _worlds import gaussian, masks, member, sparse_targets, world
+from _responses import with_responses
+from _worlds import QUICK, gaussian, masks, member, sparse_targets, world
 from scident import registry
 from scident.errors import NonFiniteError, NotApplicable
 from scident.metrics.base import SCOPES, Value
 
+BLOCKS = ("x", "tx", "t", "tx")
 NAMES = registry.known("metrics")
-NEEDS = {"latents", "truth", "targets", "likelihood", "labels"}
+NEEDS = {"latents", "truth", "blocks", "targets", "likelihood", "predictions", "labels"}
 INVARIANCES = {"permutation", "sign", "scale", "affine", "monotone", "linear"}
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
@@ -22,14 +24,14 @@ pytestmark = pytest.mark.parametrize("name", NAMES)
 
 def score(name, inputs, seed=0):
     module = registry.load("metrics", name)
-    return module.score(inputs, module.Params(), np.random.default_rng(seed))
+    return module.score(inputs, module.Params(**QUICK.get(name, {})), np.random.default_rng(seed))
 
 
 def needing(*needs):
     return lambda name: bool(set(needs) & set(registry.describe("metrics", name).needs))
 
 
-def inputs_of(name, *, cells=600, scope="iid", truth=True, likelihood=True, heldout=0):
+def inputs_of(name, *, cells=600, scope="iid", truth=True, likelihood=True, heldout=0, predictions=True, blocks=True):
     rng = np.random.default_rng(0)
     targets = sparse_targets(10, 4, rng)
     z = gaussian(cells, 4) + 2.0 * targets[np.arange(cells) % 10]
@@ -39,8 +41,12 @@ def inputs_of(name, *, cells=600, scope="iid", truth=True, likelihood=True, held
     ]
     if not likelihood:
         members = [replace(m, likelihood={}) for m in members]
-    known = {"truth": targets} if truth else {}
-    return world(z if truth else None, *members, scope=scope, n_perts=10, heldout=heldout, **known)
+    if blocks:
+        members = [replace(m, blocks=BLOCKS) for m in members]
+    known = {"truth": targets, "blocks": BLOCKS if blocks else None} if truth else {}
+    known["n_contexts"] = 1 if needing("predictions")(name) else 2  # conditions of 30 cells, or of 15
+    found = world(z if truth else None, *members, scope=scope, n_perts=10, heldout=heldout, **known)
+    return with_responses(found) if predictions else found
 
 
 def test_info_is_complete(name):
@@ -115,6 +121,31 @@ def test_score_without_likelihood_does_not_apply_where_it_is_needed(name):
             score(name, inputs_of(name, likelihood=False))
     else:
         assert score(name, inputs_of(name, likelihood=False))
+
+
+def test_score_without_predictions_does_not_apply_where_they_are_needed(name):
+    if needing("predictions")(name):
+        with pytest.raises(NotApplicable, match="no_prediction"):
+            score(name, inputs_of(name, predictions=False))
+    else:
+        assert score(name, inputs_of(name, predictions=False))
+
+
+def test_score_without_blocks_does_not_apply_where_they_are_needed(name):
+    if needing("blocks")(name):
+        with pytest.raises(NotApplicable, match="no_blocks"):
+            score(name, inputs_of(name, blocks=False))
+    else:
+        assert score(name, inputs_of(name, blocks=False))
+
+
+def test_score_without_latents_does_not_apply_where_they_are_needed(name):
+    if not needing("latents")(name):
+        return
+    inputs = inputs_of(name)
+    bare = tuple(replace(member, z=np.empty((len(member.z), 0)), targets=None) for member in inputs.members)
+    with pytest.raises(NotApplicable, match="no_latents"):
+        score(name, replace(inputs, members=bare))
 
 
 def test_score_of_few_cells_does_not_apply(name):

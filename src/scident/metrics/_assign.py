@@ -125,17 +125,19 @@ class Pairs:
         return kept, int(constant.sum())
 
 
-def within(inputs: Inputs, pairs: Pairs) -> Pairs:
-    """Return `pairs` minus the mean of each large enough condition, estimated on either set of cells by itself."""
+def within(inputs: Inputs, pairs: Pairs, *, scale: bool = False) -> Pairs:
+    """Return `pairs` minus the mean of each large enough condition, estimated on either set of cells by itself.
+
+    With `scale` residuals are divided by the sd of their condition too.
+    """
     condition = _cells.conditions(inputs)
     fit, scored = condition[inputs.fit], condition[inputs.score]
-    keep_fit, keep_score = _cells.large_conditions(fit), _cells.large_conditions(scored)
-    _cells.enough(int(min(keep_fit.sum(), keep_score.sum())))
+    keep_fit, keep_score = _cells.kept(inputs)
     return Pairs(
-        _cells.residuals(pairs.factors_fit[keep_fit], fit[keep_fit]),
-        _cells.residuals(pairs.factors_score[keep_score], scored[keep_score]),
-        _cells.residuals(pairs.z_fit[keep_fit], fit[keep_fit]),
-        _cells.residuals(pairs.z_score[keep_score], scored[keep_score]),
+        _cells.residuals(pairs.factors_fit[keep_fit], fit[keep_fit], scale=scale),
+        _cells.residuals(pairs.factors_score[keep_score], scored[keep_score], scale=scale),
+        _cells.residuals(pairs.z_fit[keep_fit], fit[keep_fit], scale=scale),
+        _cells.residuals(pairs.z_score[keep_score], scored[keep_score], scale=scale),
     )
 
 

@@ -29,6 +29,8 @@ def latents(
     inputs: Inputs, member: Member
 ) -> tuple[Float[np.ndarray, "fit latents"], Float[np.ndarray, "score latents"]]:
     """Return the latents of the cells to learn on and of the cells to score, in double precision."""
+    if not member.z.shape[1]:
+        raise NotApplicable("no_latents")
     enough(min(len(inputs.fit), len(inputs.score)))
     pair = member.z[inputs.fit].astype(np.float64), member.z[inputs.score].astype(np.float64)
     for z in pair:
@@ -43,11 +45,20 @@ def truth(inputs: Inputs) -> tuple[Float[np.ndarray, "fit factors"], Float[np.nd
     return inputs.z_true[inputs.fit].astype(np.float64), inputs.z_true[inputs.score].astype(np.float64)
 
 
+def perturbations(inputs: Inputs) -> Int[np.ndarray, " cells"]:
+    """Return one whole number per perturbation of every cell."""
+    return inputs.obs["perturbation"].cat.codes.to_numpy(dtype=np.int64)
+
+
+def contexts(inputs: Inputs) -> Int[np.ndarray, " cells"]:
+    """Return one whole number per context of every cell."""
+    return np.unique(inputs.obs["context"].astype(str).to_numpy(), return_inverse=True)[1]
+
+
 def conditions(inputs: Inputs) -> Int[np.ndarray, " cells"]:
     """Return one whole number per (perturbation, context) of every cell."""
-    context = np.unique(inputs.obs["context"].astype(str).to_numpy(), return_inverse=True)[1]
-    label = inputs.obs["perturbation"].cat.codes.to_numpy(dtype=np.int64)
-    return np.asarray(label * (context.max(initial=0) + 1) + context)
+    context = contexts(inputs)
+    return np.asarray(perturbations(inputs) * (context.max(initial=0) + 1) + context)
 
 
 def group_means(
@@ -65,16 +76,32 @@ def large_conditions(condition: Int[np.ndarray, " cells"]) -> Bool[np.ndarray, "
     return np.asarray(np.bincount(group, minlength=len(found))[group] >= PER_CONDITION)
 
 
+def kept(inputs: Inputs) -> tuple[Bool[np.ndarray, " fit"], Bool[np.ndarray, " score"]]:
+    """Return which cells to learn on and to score belong to conditions large enough for a mean of their own."""
+    condition = conditions(inputs)
+    pair = large_conditions(condition[inputs.fit]), large_conditions(condition[inputs.score])
+    enough(int(min(mask.sum() for mask in pair)))
+    return pair
+
+
+def drawn(cells: int, most: int, rng: np.random.Generator) -> Int[np.ndarray, " drawn"]:
+    """Return at most `most` row numbers of so many cells, in order."""
+    return np.sort(rng.permutation(cells)[:most])
+
+
 def residuals(
-    values: Float[np.ndarray, "cells columns"], condition: Int[np.ndarray, " cells"]
+    values: Float[np.ndarray, "cells columns"], condition: Int[np.ndarray, " cells"], *, scale: bool = False
 ) -> Float[np.ndarray, "cells columns"]:
-    """Subtract from every cell the mean of its condition, estimated on the cells given.
+    """Subtract from every cell the mean of its condition, estimated on the cells given; `scale`: divide by its sd too.
 
     A column that its condition explains down to rounding becomes exactly 0: rounding errors must not be matched.
     """
     found, group = np.unique(condition, return_inverse=True)
     left = values - group_means(values, group, len(found))[group]
     left[:, left.std(axis=0) < 1e-8 * values.std(axis=0)] = 0.0
+    if scale:
+        sd = np.sqrt(group_means(left**2, group, len(found)))
+        left *= np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-8 * left.std(axis=0))[group]
     return np.asarray(left)
 
 

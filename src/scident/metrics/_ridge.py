@@ -64,3 +64,20 @@ def predict(
     else:
         weights = _coefficients(x - x_mean, y - y_mean, np.array([penalty]))[0]
     return np.asarray((x_new - x_mean) @ weights + y_mean)
+
+
+def spread(
+    y: Float[np.ndarray, "score factors"], weights: Float[np.ndarray, "draws score"]
+) -> Float[np.ndarray, "draws factors"]:
+    """Return the sum of squares around the mean, each cell counted as `weights` say (bootstrap draws)."""
+    centred = y - y.mean(axis=0)
+    return np.asarray(weights @ centred**2 - (weights @ centred) ** 2 / weights.sum(axis=1, keepdims=True))
+
+
+def r2(
+    y: Float[np.ndarray, "score factors"],
+    predicted: Float[np.ndarray, "score factors"],
+    weights: Float[np.ndarray, "draws score"],
+) -> Float[np.ndarray, "draws factors"]:
+    """Return 1 - SS(residual)/SS(total) of every target, each cell counted as `weights` say (bootstrap draws)."""
+    return np.asarray(1.0 - weights @ (y - predicted) ** 2 / spread(y, weights))

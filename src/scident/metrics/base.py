@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from scident.types import Factors, Latents, Likelihood, Scope, TargetMask, Targets
+from scident.types import Factors, Latents, Likelihood, Predictions, Scope, TargetMask, Targets
 
 SCOPES: dict[Scope, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "iid": (("fit",), ("score",)),
@@ -28,6 +28,9 @@ SCOPES_OF_PROTOCOL: dict[str, tuple[Scope, ...]] = {
     "released": ("insample", "ood", "val"),
 }
 """Protocol of the split -> scopes that have rows: first the one latents are matched on and the first two are shown."""
+
+PREDICTED: tuple[Scope, ...] = ("iid", "ood")
+"""Scopes on which predictions are scored."""
 
 FITTED_UNDER = {"heldout": "finetuned_half", "released": "finetuned_insample"}
 """Protocol of the split -> how models that adapt are fitted to held-out perturbations (`HELDOUT_PROTOCOLS`)."""
@@ -64,6 +67,7 @@ class Member:
     grid_point: str
     seed: int
     z: Latents
+    """Without columns if the model gives no latents."""
     targets: Targets | None = None
     likelihood: Mapping[str, Likelihood] = field(default_factory=dict)
     """Protocol -> bounds of all cells, NaN where not computed: "" is the trained model with the labels it was trained
@@ -74,6 +78,30 @@ class Member:
     """What came of the second training, whose model is scored on held-out cells: no, ok or failed:reason."""
     blocks: tuple[str, ...] | None = None
     """Block of each latent (x, tx or t); None: the model has no blocks."""
+    predictions: Predictions | None = None
+    """Mean expression predicted for scored conditions, genes as in ``Inputs.expression``."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What was observed of each treated condition of one scope, means over cells of log-normalised expression.
+
+    All cells of the scope's parts count, not only the drawn ones of ``Inputs.score``.
+    """
+
+    obs: pd.DataFrame
+    """The condition of each row, as text: perturbation, context and, where a dataset has it, dose."""
+    genes: tuple[str, ...]
+    cells: Int[np.ndarray, " conditions"]
+    mean: Float[np.ndarray, "conditions genes"]
+    sd: Float[np.ndarray, "conditions genes"]
+    """Over the cells of a condition."""
+    control: Float[np.ndarray, "conditions genes"]
+    """Mean of the seen control cells of the condition's context; NaN where it has none."""
+    centroid: Float[np.ndarray, "conditions genes"]
+    """Mean over the means of training perturbations of the context, of all contexts if it has none; NaN without any."""
+    panel: Bool[np.ndarray, "conditions genes"]
+    """The genes that change most, chosen on other cells than the scored ones; a row without any: none to choose on."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +129,8 @@ class Inputs:
     """Seeds the configuration asks for; members of failed seeds are missing."""
     protocol: str = "heldout"
     """Of the split: heldout or released."""
+    expression: Expression | None = None
+    """None: no configured metric needs predictions, or the scope scores no treated cells."""
 
     @property
     def member(self) -> Member:

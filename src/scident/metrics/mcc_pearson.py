@@ -18,6 +18,7 @@ info = MetricInfo(
     no_skill=0.0125,
     ceiling=1.0,
     invariant_to=("permutation", "sign", "scale", "affine"),
+    companions=True,
 )
 
 

@@ -23,6 +23,7 @@ info = MetricInfo(
     ceiling=1.0,
     invariant_to=("permutation", "sign", "scale", "affine"),
     variants=("pearson", "spearman"),
+    companions=True,
 )
 
 
