@@ -14,6 +14,7 @@ SELECTED = "(selected)"
 
 FLOOR_MODELS = ("random_encoder", "random_projection", "label_only", "untrained")
 STABILITY_FLOOR = ("untrained",)
+RESPONSE_FLOOR = ("no_change", "training_mean", "context_mean", "additive")
 CEILING_MODEL = "oracle_noisy"
 
 
@@ -93,8 +94,13 @@ def at_selection(scores: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:
 
 
 def floor_entries(plan: Mapping[str, Any], metric: str) -> list[str]:
-    """Return the model entries whose best mean is the floor of a metric: the untrained model for seed stability."""
-    uses = STABILITY_FLOOR if plan["metrics"][metric]["over"] == "seeds" else FLOOR_MODELS
+    """Return the model entries whose best mean is the floor of a metric.
+
+    That is the untrained model for seed stability, and for response prediction the best answer that needs no model.
+    """
+    declared = plan["metrics"][metric]
+    uses = STABILITY_FLOOR if declared["over"] == "seeds" else FLOOR_MODELS
+    uses = RESPONSE_FLOOR if "predictions" in declared.get("needs", ()) else uses
     return [name for name, model in plan["models"].items() if model["use"] in uses]
 
 

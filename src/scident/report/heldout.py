@@ -132,7 +132,7 @@ def _difference(rows: pd.DataFrame) -> Markup:
         return Markup("")
     row = rows.iloc[0]
     known = pd.notna(row["low"])
-    small = f"[{style.signed(row['low'])}, {style.signed(row['high'])}]" if known else "one replicate"
+    small = style.signed_interval(row["low"], row["high"]) if known else "one replicate"
     return Markup("{}<small>{}</small>").format(style.signed(row["difference"]), small)
 
 

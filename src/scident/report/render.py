@@ -1,5 +1,6 @@
 """The page: everything in one file that needs nothing from outside."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 from markupsafe import Markup, escape
 
 from scident.contracts import HASHES
-from scident.report import cards, choosing, figures, heldout, jobs, style, tables, view, words
+from scident.report import cards, choosing, contrasts, factorised, figures, heldout, jobs, style, tables, view, words
 from scident.report.view import Headline, Place, Plan, Tables
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -75,6 +76,9 @@ def _section(
     drawn |= {name: svg for name, _, svg in [*headlines, *matrices, *curves]}
     drawn |= {choice.name: choice.svg for choice in chosen if choice.svg}
     models = view.order_of_models(plan, shown[0] if shown else None)
+    blocks = factorised.section(plan, found, places[0], models)
+    if blocks:
+        drawn |= {name: svg for name, _, svg in [*blocks.within, *blocks.pooled]}
     return {
         "id": slug,
         "dataset": plan["datasets"][dataset],
@@ -96,7 +100,18 @@ def _section(
         "bounds": heldout.bounds(plan, found, dataset, split, models),
         "fitted": heldout.FITTED[heldout.fitted_as(plan, split)],
         "comparisons": [_comparisons(plan, found, place) for place in places if _tested(found, place)],
+        "factorised": blocks,
+        "predictions": _tables(contrasts.predictions, plan, found, places),
+        "variants": _tables(contrasts.variants, plan, found, places),
     }
+
+
+def _tables(
+    make: Callable[[Plan, Tables, Place], Markup | None], plan: Plan, found: Tables, places: list[Place]
+) -> list[tuple[str, Markup]]:
+    """Return (scope in words, table) of each place that has one."""
+    made = ((style.SCOPES[place.scope], make(plan, found, place)) for place in places)
+    return [(scope, table) for scope, table in made if table is not None]
 
 
 def _scores(plan: Plan, found: Tables, place: Place, models: list[str]) -> dict[str, Any]:

@@ -46,6 +46,14 @@ ARROWS = {"higher": "↑", "lower": "↓", "neither": "·"}
 REASONS = {
     "no_truth": "the dataset comes without true latents",
     "no_targets": "the model names no targets",
+    "no_latents": "the model gives no latents",
+    "causal_learn_missing": "the package causal-learn is not installed",
+    "constant_block": "a block of the latents does not vary",
+    "no_blocks": "the latents have no blocks",
+    "no_prediction": "no prediction of this kind, or nobody asked for one",
+    "incomplete_prediction": "some of the conditions that others are scored on are not predicted",
+    "no_panel": "no cells but the scored ones from which to choose genes",
+    "no_control": "the context has no control cells to compare with",
     "no_world": "the truth came with a file, so the decoder is unknown",
     "split_undefined": "not defined on these cells under this split",
     "one_perturbation": "the cells have one perturbation, so there is nothing to tell apart",
@@ -88,6 +96,11 @@ def signed(value: float) -> str:
     """Format a difference: a number with its sign."""
     text = number(value)
     return f"+{text}" if value > 0 and text != number(0.0) else text
+
+
+def signed_interval(low: float, high: float) -> str:
+    """Format the interval of a difference, both ends with their sign."""
+    return f"[{signed(low)}, {signed(high)}]"
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,7 +1,7 @@
 """The report's tables, as HTML without styles of their own (the page has one style sheet)."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from scident.aggregate.units import SELECTED, floor_model, notes_of
 from scident.report import style
 from scident.report.view import Place, Plan, Tables, is_ceiling
 from scident.report.words import fully_separated
+
+BESIDE = {"prior_only": "labels alone", "shuffled_expression": "shuffled expression"}
+"""What a model of labels scores without reading expression (`Model.companions`), and its name in a cell."""
 
 COUNTS = ("n_latents", "n_dead", "n_true_const")
 """Notes of a score that its cell shows: what was not matched one to one."""
@@ -75,7 +78,11 @@ def score_table(plan: Plan, tables: Tables, place: Place, models: list[str]) -> 
                 row = {"role": style.ROLES[plan["models"][model]["role"]], "model": _name(plan, model, point)}
                 for m, v in columns:
                     best = (model, m, v) in bold and point == compared
-                    row[f"{m}.{v}"] = _cell(cells.get((model, point, m, v)), best=best, floor=floors[m, v] == model)
+                    beside = {
+                        words: cells.get((model, point, m, f"{v}:{c}".lstrip(":"))) for c, words in BESIDE.items()
+                    }
+                    own = cells.get((model, point, m, v))
+                    row[f"{m}.{v}"] = _cell(own, beside, best=best, floor=floors[m, v] == model)
                 rows.append(row)
     labels = {"model": "Model"} | {f"{m}.{v}": _heading(plan, m, v) for m, v in columns}
     table = to_html(pd.DataFrame(rows), f"scores-{place.slug}", labels, group="role")
@@ -147,7 +154,11 @@ def _name(plan: Plan, model: str, point: str) -> Markup:
     return Markup("<i class='dot {}'></i>{}{}{}").format(entry["role"], entry["label"], tag, small)
 
 
-def _cell(record: dict[Hashable, Any] | None, *, best: bool, floor: bool) -> Markup:
+Record = dict[Hashable, Any] | None
+"""A row of the summary."""
+
+
+def _cell(record: Record, beside: Mapping[str, Record], *, best: bool, floor: bool) -> Markup:
     if record is None:
         return Markup("")
     status, reason = str(record["status"]), str(record["reason"])
@@ -163,4 +174,5 @@ def _cell(record: dict[Hashable, Any] | None, *, best: bool, floor: bool) -> Mar
     lines += [notes["score_source"]] if "score_source" in notes else []
     lines += [f"{float(notes['empty_share']):.0%} empty"] if "empty_share" in notes else []
     lines += ["= floor"] if floor else []
+    lines += [f"{words} {style.number(r['mean'])}" for words, r in beside.items() if r and r["status"] == "ok"]
     return text + Markup("").join(Markup("<small>{}</small>").format(line) for line in lines)

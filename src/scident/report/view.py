@@ -114,14 +114,18 @@ class Headline:
 
 
 def headline_metric(plan: Plan, dataset: str) -> str | None:
-    """Return MCC with truth, seed MCC without, else the first configured metric with a direction."""
+    """Return an MCC with truth, seed MCC without, else the first configured metric with a direction.
+
+    Where latents have blocks, it is the MCC of those claimed one by one.
+    """
     truth = plan["datasets"][dataset]["has_truth"]
     usable = [
         name
         for name, metric in plan["metrics"].items()
         if metric["better"] in {"higher", "lower"} and (truth or "truth" not in metric["needs"])
     ]
-    preferred = entries_of(plan, "mcc_pearson" if truth else "seed_mcc")
+    claimed = entries_of(plan, "mcc_interaction") if plan["datasets"][dataset]["has_blocks"] else []
+    preferred = claimed + entries_of(plan, "mcc_pearson" if truth else "seed_mcc")
     return next((name for name in [*preferred, *usable] if name in usable), None)
 
 

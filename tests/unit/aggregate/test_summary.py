@@ -105,6 +105,15 @@ def test_floor_of_stability_is_the_untrained_model():
     assert floor_model(MEANS, PLAN, "seed_mcc") == "untrained"
 
 
+def test_floor_of_response_prediction_is_the_best_mean_of_seen_cells():
+    plan = {
+        "models": {name: {"use": name} for name in ("fcr", "label_only", "additive", "no_change")},
+        "metrics": {"delta_r2": {"over": "member", "better": "higher", "needs": ["predictions", "labels"]}},
+    }
+    means = pd.Series({"fcr": 0.6, "label_only": 0.9, "additive": 0.4, "no_change": -0.1})
+    assert floor_model(means, plan, "delta_r2") == "additive"
+
+
 def test_ceiling_is_the_noisy_oracle_or_one_for_stability():
     assert ceiling(MEANS, PLAN, "mcc") == 0.98
     assert ceiling(MEANS, PLAN, "seed_mcc") == 1.0

@@ -14,11 +14,11 @@ from scident.report.view import Headline, Place, Row, Tables, headline_variant
 PLACE = Place("d", "s", "iid")
 LABELS = {"a": "Alpha", "b": "Beta", "c": "Gamma <x>"}
 PLAN = {
-    "datasets": {"d": {"has_truth": True}},
+    "datasets": {"d": {"has_truth": True, "has_blocks": False}},
     "models": {m: {"label": label} for m, label in LABELS.items()},
     "metrics": {"mcc": {"variants": ["", "within"], "over": "member"}},
 }
-BLIND = PLAN | {"datasets": {"d": {"has_truth": False}}}
+BLIND = PLAN | {"datasets": {"d": {"has_truth": False, "has_blocks": False}}}
 
 
 def row(model, mean, **more):
