@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from _cells import mapped
 from scident import io
 from scident.stages import data, infer, split, train
 
@@ -14,7 +15,7 @@ from scident.errors import NotApplicable
 from scident.info import ModelInfo
 from scident.models.base import Model
 from scident.params import PluginParams
-from scident.types import Likelihood
+from scident.types import Likelihood, Predictions
 
 info = ModelInfo(label="Toy", source="this test", role={role!r}, gives={gives!r}, stochastic={stochastic})
 
@@ -40,6 +41,17 @@ class Toy(Model):
         """The codes of the labels, for tests of what a model is shown."""
         codes = cells.obs["perturbation"].cat.codes.to_numpy(dtype=float)
         return Likelihood(codes, codes + samples if samples else None)
+
+    def companions(self, cells, rng):
+        """Other latents, if a test asks for some."""
+        {companions}
+        return {{}}
+
+    def predict(self, request, rng):
+        """The same mean for every condition."""
+        {predict}
+        mean = np.full((len(request.conditions), request.seen.n_vars), self.params.size)
+        return Predictions(request.conditions.assign(kind="counterfactual"), mean)
 '''
 
 
@@ -89,19 +101,34 @@ def make_data(root):
     )
 
 
-def job(root, use, *, grid=None, seeds=(0, 1), fitted_seeds=None, plugins=(), name=None):
+def make_pairs(root):
+    """Two replicates of three perturbations and a control in three contexts, two pairs held out."""
+    for r in (0, 1):
+        cells = mapped(labels=("control", "a", "b", "c"), per_label=240, contexts=("x", "y", "z"), seed=r)
+        io.write_h5ad(cells, root / f"r{r}.h5ad")
+    cut = {"dataset": "toy", "name": "unseen", "use": "unseen_pair", "protocol": "heldout", "replicates": [0, 1]}
+    cut |= {"params": {"held_out": [["x", "a"], ["y", "b"]]}}
+    outputs = (root / name for name in ("parts.parquet", "train.h5ad", "parts.sha256"))
+    split.run(cut, [root / "r0.h5ad", root / "r1.h5ad"], *outputs)
+
+
+def job(root, use, *, grid=None, seeds=(0, 1), fitted_seeds=None, plugins=(), name=None, predict=False):
     """Return a job of both replicates, all grid points and seeds."""
     grid = grid or {"default": {}}
     fitted = seeds if fitted_seeds is None else fitted_seeds
     members = [[r, g, s] for r in (0, 1) for g in range(len(grid)) for s in fitted]
     spec = {"dataset": "toy", "split": "unseen", "model": name or use, "use": use, "grid": grid, "n_latents": 3}
     spec |= {"members": members, "seeds": list(seeds), "plugins": [str(p) for p in plugins]}
-    spec |= {"published": False, "selection": "val_nelbo", "iwelbo_samples": 0}
+    spec |= {"published": False, "selection": "val_nelbo", "iwelbo_samples": 0, "predict": predict}
     return Job(root, spec | {"hash_code": "0" * 16})
 
 
-def plugin(folder, name, *, role="method", gives=("latents",), stochastic=True, fit="pass", embed="pass"):
-    """Write a plug-in file; its name must be unique in the test session, for modules are imported once."""
+def plugin(folder, name, *, role="method", gives=("latents",), stochastic=True, **code):
+    """Write a plug-in file; its name must be unique in the test session, for modules are imported once.
+
+    `code` is what `fit`, `embed`, `companions` or `predict` do first.
+    """
     path = folder / f"{name}.py"
-    path.write_text(PLUGIN.format(role=role, gives=tuple(gives), stochastic=stochastic, fit=fit, embed=embed))
+    body = {"fit": "pass", "embed": "pass", "companions": "pass", "predict": "pass"} | code
+    path.write_text(PLUGIN.format(role=role, gives=tuple(gives), stochastic=stochastic, **body))
     return path

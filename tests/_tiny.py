@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 import torch
 
+from _cells import mapped
 from scident import io, registry
 from scident.engine.batches import Batch, Cells
 from scident.engine.stack import MemberState, Stack, initial_state
@@ -14,6 +15,7 @@ from scident.engine.trainer import Progress
 from scident.models.base import Member
 from scident.simulators import sparse_shift
 from scident.stages.data import separate
+from scident.types import Request
 
 torch.set_num_threads(1)  # the tensors are tiny and other test workers want the cores
 
@@ -40,6 +42,28 @@ def world(seed=0, *, perturbations=6, cells=40, genes=20, heldout=1, latents=N_L
     seen = codes < perturbations - heldout
     fifth = observed.obs.groupby("perturbation", observed=False).cumcount().to_numpy() % 5 == 0
     return World(io.subset(observed, seen & ~fifth), io.subset(observed, seen & fifth), observed, truth)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Training and validation cells of a screen with controls in several contexts, and what is to be predicted."""
+
+    train: ad.AnnData
+    val: ad.AnnData
+    request: Request
+
+
+def pairs(seed=0):
+    """Return counts of three perturbations and controls in three contexts; training never sees one of the pairs."""
+    cells = mapped(labels=("control", "a", "b", "c"), per_label=60, genes=20, contexts=("x", "y", "z"), seed=seed)
+    held = ((cells.obs["context"] == "z") & (cells.obs["perturbation"] == "c")).to_numpy()
+    turn = np.arange(cells.n_obs) // 4 % 5
+    train, val, seen, scored = (
+        io.subset(cells, rows)
+        for rows in (~held & (turn > 1), ~held & (turn == 1), ~held & (turn > 0), held | (turn == 0))
+    )
+    labels = scored.obs.loc[~scored.obs["is_control"], ["perturbation", "context"]].astype(str)
+    return Pairs(train, val, Request(seen, scored, labels.drop_duplicates().reset_index(drop=True)))
 
 
 def params_of(use, **wanted):
@@ -94,4 +118,4 @@ def counts_batch(counts, labels=None):
     """Return a batch of given counts [members, genes, cells]."""
     x = torch.as_tensor(counts, dtype=torch.float64)
     codes = torch.zeros(x.shape[0], x.shape[2], dtype=torch.int64) if labels is None else torch.as_tensor(labels)
-    return Batch(x, x.sum(1, keepdim=True).log(), codes)
+    return Batch(x, x.sum(1, keepdim=True).log(), codes, torch.zeros_like(codes))

@@ -1,5 +1,7 @@
 """Small inputs for metric tests: standard Gaussian latents, shifted by perturbations where a test asks for it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -7,14 +9,14 @@ from scident.metrics.base import Inputs, Member
 from scident.types import Likelihood, Targets
 
 
-def labels(n_cells, n_perts, *, control=False):
+def labels(n_cells, n_perts, *, control=False, n_contexts=1):
     names = tuple(f"p{i:03d}" for i in range(n_perts))
     code = np.arange(n_cells) % n_perts
     frame = pd.DataFrame(
         {
             "perturbation": pd.Categorical.from_codes(code, categories=names),
             "is_control": (code == 0) & control,
-            "context": "all",
+            "context": [f"x{i}" for i in np.arange(n_cells) // n_perts % n_contexts],
         },
         index=[f"c{i}" for i in range(n_cells)],
     )
@@ -29,11 +31,21 @@ def member(z, *, seed=0, targets=None, nelbo=None, label_conditioned=False, adap
 
 
 def world(
-    z_true, *members, scope="iid", n_perts=10, heldout=0, truth=None, seeds=None, control=False, protocol="heldout"
+    z_true,
+    *members,
+    scope="iid",
+    n_perts=10,
+    heldout=0,
+    truth=None,
+    seeds=None,
+    control=False,
+    protocol="heldout",
+    n_contexts=1,
+    blocks=None,
 ):
     """Inputs whose first half is `fit`, second half is scored; `heldout` last perturbations have no training cells."""
     n_cells = len(members[0].z)
-    obs, names, code = labels(n_cells, n_perts, control=control)
+    obs, names, code = labels(n_cells, n_perts, control=control, n_contexts=n_contexts)
     second = np.arange(n_cells) >= n_cells // 2
     if scope == "insample":
         obs["part"] = np.where(code < n_perts - heldout, np.where(second, "val", "train"), "heldout_score")
@@ -55,6 +67,7 @@ def world(
         members=members,
         z_true=z_true,
         targets_true=truth,
+        blocks_true=blocks,
         seeds=tuple(range(len(members))) if seeds is None else seeds,
         protocol=protocol,
     )
@@ -62,6 +75,31 @@ def world(
 
 def gaussian(n_cells, n_factors, seed=0):
     return np.random.default_rng(seed).standard_normal((n_cells, n_factors))
+
+
+QUICK = {"hsic_strat": {"permutations": 39, "subsamples": 2}, "rcit": {"null_simulations": 1}}
+"""Parameters of metrics that take long, where a test asks for no particular number."""
+
+FACTORISED = ("x", "x", "tx", "tx", "t", "t")
+"""Blocks of `factorised`."""
+
+
+def factorised(n_cells, n_perts=4, n_contexts=4, *, seed=0, shift=2.0, interaction=1.0):
+    """Latents x, x, tx, tx, t, t whose means depend on the context, on both, on the perturbation, as cells of `world`.
+
+    Means of conditions have sd `shift`, those of the block tx `shift` times `interaction`; within conditions sd 1.
+    """
+    rng = np.random.default_rng(seed)
+    code, context = np.arange(n_cells) % n_perts, np.arange(n_cells) // n_perts % n_contexts
+    x, tx, t = (rng.standard_normal((*size, 2)) * shift for size in ((n_contexts,), (n_contexts, n_perts), (n_perts,)))
+    mean = np.hstack([x[context], interaction * tx[context, code], t[code]])
+    return mean + rng.standard_normal(mean.shape)
+
+
+def blocked(z_true, z, *, n_perts=4, n_contexts=4, blocks=FACTORISED, **kwargs):
+    """Inputs of latents in blocks; cells are those of `factorised`."""
+    one = replace(member(z), blocks=blocks)
+    return world(z_true, one, n_perts=n_perts, n_contexts=n_contexts, blocks=FACTORISED, **kwargs)
 
 
 def haar(n, rng):

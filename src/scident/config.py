@@ -37,6 +37,7 @@ class DatasetEntry(Entry):
     """A real dataset (file in ``datasets/``) or a simulated one (file in ``simulators/``)."""
 
     n_latents: int | None = Field(None, ge=1, description="Latent dimensions every model gets; default: top-level key.")
+    replicates: int | None = Field(None, ge=1, description="Overrides the top-level key.")
 
 
 class SplitEntry(Entry):

@@ -4,7 +4,9 @@ Every plug-in file holds ``info = <Kind>Info(...)`` with literal arguments only,
 without importing the file (and whatever heavy library the file needs).
 """
 
+import re
 from dataclasses import dataclass
+from itertools import product
 
 from scident.types import Role, Scope
 
@@ -32,6 +34,9 @@ class DatasetInfo(Info):
 @dataclass(frozen=True, kw_only=True)
 class SimulatorInfo(Info):
     """A generative process whose latents are known."""
+
+    gives_blocks: bool = False
+    """True: its latents have blocks (x, tx, t)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +66,12 @@ class ModelInfo(Info):
     likelihood: str = "none"
     """Observation model of the counts."""
     licence: str = "BSD-3-Clause"
+    of: str = ""
+    """File of the model that this one is an ablation of; both are compared pair by pair."""
     note: str = ""
     """What a reader of its scores must know, such as how a penalty was chosen; printed beside them."""
+    needs_blocks: bool = False
+    """True: a positive control that has nothing to say where the true latents have no blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +81,8 @@ class MetricInfo(Info):
     formula: str
     """The quantity in one line of plain mathematics."""
     needs: tuple[str, ...]
-    """Which of latents, truth, targets, likelihood, labels it reads; it raises `NotApplicable` where one is missing."""
+    """Which of latents, truth, blocks, targets, likelihood, predictions, labels it reads; `NotApplicable` where one is
+    missing."""
     range: tuple[float, float]
     better: str
     """higher, lower or neither."""
@@ -89,12 +99,17 @@ class MetricInfo(Info):
     """member: one value per member; seeds: one value from all members of one replicate and grid point."""
     scopes: tuple[Scope, ...] = ("iid", "ood", "insample")
     variants: tuple[str, ...] = ("",)
-    """Every variant it reports, so that a failure is a row of each; ``released`` exists on scope insample alone."""
+    """Every variant it reports, so that a failure is a row of each; ``released`` exists on scope insample alone. Braces
+    name several: ``{x,t}:{p,q}`` is x:p, x:q, t:p, t:q."""
     shown: tuple[str, ...] = ()
     """Variants with a column of their own in the table of all scores; none named: all of them."""
     companions: bool = False
     """True: also computed from the latents a model of labels gives without reading expression (`Model.companions`), as
     variants ``<variant>:<companion>``."""
+
+    def __post_init__(self) -> None:
+        for field in ("variants", "shown"):
+            object.__setattr__(self, field, tuple(n for pattern in getattr(self, field) for n in expanded(pattern)))
 
     def variants_on(self, scope: Scope) -> tuple[str, ...]:
         """Return the variants that have a row on this scope."""
@@ -103,6 +118,13 @@ class MetricInfo(Info):
             return tuple(protocols)
         left = [name for name in self.variants if name not in protocols]
         return tuple(name for name in left if name != "released" or scope == "insample")
+
+
+def expanded(pattern: str) -> list[str]:
+    """Return every name a pattern with braces stands for, the last brace running fastest."""
+    parts = [part.split(",") for part in re.split(r"[{}]", pattern)]
+    choices = [part if number % 2 else [",".join(part)] for number, part in enumerate(parts)]
+    return ["".join(names) for names in product(*choices)]
 
 
 HELDOUT_PROTOCOLS = ("zero_shot", "finetuned_half", "finetuned_insample")

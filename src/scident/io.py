@@ -22,6 +22,7 @@ from scipy import sparse
 
 from scident import contracts
 from scident.errors import ContractError
+from scident.types import KINDS, Predictions, condition_columns
 
 
 @contextmanager
@@ -81,8 +82,9 @@ def subset(cells: ad.AnnData, rows: Shaped[np.ndarray, " cells"]) -> ad.AnnData:
 
 
 def digest_cells(cells: ad.AnnData) -> str:
-    """Return a digest of what a model can see of some cells: expression, perturbation and context labels."""
-    content = hashlib.sha256(pd.util.hash_pandas_object(cells.obs[["perturbation", "context"]]).to_numpy().tobytes())
+    """Return a digest of what a model can see of some cells: expression and the labels of their conditions."""
+    labels = cells.obs[condition_columns(cells.obs)]
+    content = hashlib.sha256(pd.util.hash_pandas_object(labels).to_numpy().tobytes())
     arrays = (cells.X.indptr, cells.X.indices, cells.X.data) if sparse.issparse(cells.X) else (cells.X,)
     for array in arrays:
         content.update(np.ascontiguousarray(array).tobytes())
@@ -168,3 +170,33 @@ def read_latents(
     with np.load(path, allow_pickle=False) as file:
         names = tuple(str(name) for name in file["blocks"])
         return file["cell_id"], file["z"], names if any(names) else None
+
+
+def write_predictions(path: Path, predictions: Predictions, genes: Sequence[str]) -> None:
+    """Write ``predictions.h5ad``: means in X (double, so that none moves by rounding), condition and kind in obs."""
+    obs = predictions.obs.set_axis([str(row) for row in range(len(predictions.obs))])
+    mean = predictions.mean.astype(np.float64)
+    write_h5ad(_check_predictions(ad.AnnData(mean, obs=obs, var=pd.DataFrame(index=list(genes)))), path)
+
+
+def read_predictions(path: Path) -> tuple[Predictions, tuple[str, ...]]:
+    """Read what a model predicts and the genes of its columns."""
+    found = _checked(path, _check_predictions)
+    obs = found.obs.reset_index(drop=True)
+    labels = {name: obs[name].astype(str) for name in ("perturbation", "context", "kind")}
+    return Predictions(obs.assign(**labels), np.asarray(found.X, dtype=np.float64)), tuple(found.var_names)
+
+
+def _check_predictions(adata: ad.AnnData) -> ad.AnnData:
+    obs, columns = adata.obs, {"perturbation", "context", "kind"}
+    if not columns <= set(obs):
+        raise ContractError(f"obs of a predictions file lacks {sorted(columns - set(obs))}; found {sorted(obs)}")
+    unknown = sorted(set(obs["kind"].astype(str)) - set(KINDS))
+    if unknown:
+        raise ContractError(f"kind of a prediction must be one of {KINDS}, found {unknown}")
+    twice = int(obs[[*condition_columns(obs), "kind"]].astype(str).duplicated().sum())
+    if twice:
+        raise ContractError(f"{twice} conditions are predicted twice by the same kind")
+    if not np.isfinite(adata.X).all():
+        raise ContractError("predictions must be finite numbers")
+    return adata

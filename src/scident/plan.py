@@ -4,7 +4,7 @@ import itertools
 import platform
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,51 +13,9 @@ from typing import Any
 from scident import config as configuration
 from scident import registry
 from scident.config import Config
-from scident.info import DatasetInfo, ModelInfo
+from scident.info import DatasetInfo, Info, MetricInfo, ModelInfo, SimulatorInfo
 from scident.io import digest_of
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model entry, or a control that the configuration need not name."""
-
-    name: str
-    use: str
-    info: ModelInfo
-    params: dict[str, Any]
-    grid: dict[str, dict[str, Any]]
-    """Grid point name to the parameters of that point (all of them)."""
-    n_latents: int | None
-    members_per_job: int | None
-
-
-@dataclass(frozen=True)
-class Run:
-    """One dataset × split × model."""
-
-    dataset: str
-    split: str
-    model: Model
-    replicates: tuple[int, ...]
-    seeds: tuple[int, ...]
-    """Seeds the results are written under."""
-    skipped: str | None
-    """Why no job exists (no_truth), or None."""
-
-    @property
-    def members(self) -> list[tuple[int, str, int]]:
-        """(replicate, grid point, seed) of everything that is fitted, replicate by replicate."""
-        seeds = self.seeds if self.model.info.stochastic else self.seeds[:1]
-        return list(itertools.product(self.replicates, self.model.grid, seeds))
-
-    @property
-    def shards(self) -> list[list[tuple[int, str, int]]]:
-        """The members cut into jobs; where a grid point is to be chosen, a replicate's members stay together."""
-        size = len(self.members) if self.model.info.light else (self.model.members_per_job or len(self.members))
-        if len(self.model.grid) > 1:
-            together = len(self.members) // len(self.replicates)
-            size = max(size // together, 1) * together
-        return [self.members[i : i + size] for i in range(0, len(self.members), size)]
+from scident.runs import Run, models_of
 
 
 class Plan:
@@ -65,22 +23,49 @@ class Plan:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.replicates = tuple(range(config.replicates))
         self.seeds = tuple(range(config.seeds))
-        self.models = {m.name: m for m in _models(config)}
+        self.models = {m.name: m for m in models_of(config)}
+
+    def replicates(self, dataset: str) -> tuple[int, ...]:
+        """Return the replicates of a dataset."""
+        return tuple(range(self.config.datasets[dataset].replicates or self.config.replicates))
 
     def has_truth(self, dataset: str) -> bool:
         """Whether a dataset comes with true latents."""
-        entry = self.config.datasets[dataset]
-        info = registry.describe(configuration.kind_of(self.config, "datasets", dataset), entry.use or dataset)
-        return not isinstance(info, DatasetInfo) or info.gives_truth or bool(entry.params.get("truth"))
+        info = self._dataset_info(dataset)
+        named = bool(self.config.datasets[dataset].params.get("truth"))
+        return not isinstance(info, DatasetInfo) or info.gives_truth or named
+
+    def has_blocks(self, dataset: str) -> bool:
+        """Whether a dataset's true latents have blocks."""
+        info = self._dataset_info(dataset)
+        return isinstance(info, SimulatorInfo) and info.gives_blocks
+
+    def _dataset_info(self, dataset: str) -> Info:
+        use = self.config.datasets[dataset].use or dataset
+        return registry.describe(configuration.kind_of(self.config, "datasets", dataset), use)
 
     def run(self, dataset: str, split: str, model: str) -> Run:
         """Return one run."""
         found = self.models[model]
-        blind = found.info.role == "positive_control" and not self.has_truth(dataset)
-        skipped = "no_truth" if blind else None
-        return Run(dataset, split, found, self.replicates, self.seeds, skipped)
+        return Run(dataset, split, found, self.replicates(dataset), self.seeds, self._skipped(dataset, found.info))
+
+    def _skipped(self, dataset: str, info: ModelInfo) -> str | None:
+        """Return why a model has nothing to say on a dataset under the configured metrics, if that is plain at once."""
+        if info.role == "positive_control" and not self.has_truth(dataset):
+            return "no_truth"
+        if info.needs_blocks and not self.has_blocks(dataset):
+            return "no_blocks"
+        if info.gives == ("predictions",) and not self.wants_predictions:
+            return "no_prediction"
+        return None
+
+    @cached_property
+    def wants_predictions(self) -> bool:
+        """Whether a configured metric reads predictions; if none does, nobody is asked for any."""
+        uses = {entry["use"] for entry in self._metrics.values()}
+        infos = [registry.describe("metrics", use) for use in uses]
+        return any(isinstance(info, MetricInfo) and "predictions" in info.needs for info in infos)
 
     @property
     def runs(self) -> list[Run]:
@@ -124,7 +109,7 @@ class Plan:
             "use": use,
             "protocol": entry.protocol,
             "params": entry.params,
-            "replicates": list(self.replicates),
+            "replicates": list(self.replicates(dataset)),
             "plugins": self._plugins(use),
             "hash_code": registry.code_digest("splits", use, "split"),
         }
@@ -135,6 +120,10 @@ class Plan:
         points = list(run.model.grid)
         entry = self.config.datasets[dataset]
         world = [entry.use or dataset] if run.model.info.role == "positive_control" else []  # an oracle asks p(x|z)
+        more: dict[str, Any] = {"selection": self.config.selection}
+        if stage != "train":
+            predict = self.wants_predictions and "predictions" in run.model.info.gives
+            more = {"iwelbo_samples": self.iwelbo_samples, "predict": predict}
         return {
             "dataset": dataset,
             "split": split,
@@ -147,7 +136,7 @@ class Plan:
             "plugins": self._plugins(run.model.use, *world),
             "hash_code": registry.code_digest("models", run.model.use, stage),
             "published": self.config.splits[split].protocol == "released",
-            **({"selection": self.config.selection} if stage == "train" else {"iwelbo_samples": self.iwelbo_samples}),
+            **more,
         }
 
     @cached_property
@@ -203,9 +192,10 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """Return everything the aggregate and report stages need to know, as JSON can hold it."""
         datasets = {}
-        for name, entry in self.config.datasets.items():
-            info = registry.describe(configuration.kind_of(self.config, "datasets", name), entry.use or name)
-            datasets[name] = {"label": info.label, "source": info.source, "has_truth": self.has_truth(name)}
+        for name in self.config.datasets:
+            info = self._dataset_info(name)
+            known = {"has_truth": self.has_truth(name), "has_blocks": self.has_blocks(name)}
+            datasets[name] = {"label": info.label, "source": info.source, **known}
         splits = {
             name: {"label": registry.describe("splits", entry.use or name).label, "protocol": entry.protocol}
             for name, entry in self.config.splits.items()
@@ -258,39 +248,3 @@ def versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-def grid_points(grid: dict[str, list[Any]], params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name every combination of a grid, as in ``penalty=100``, and give its full parameters; no grid is ``default``."""
-    if not grid:
-        return {"default": params}
-    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    return {",".join(f"{k}={v}" for k, v in point.items()): params | point for point in combinations}
-
-
-def _models(config: Config) -> list[Model]:
-    entries = dict(config.models)
-    used = {entry.use or name for name, entry in entries.items()}
-    for name in registry.known("models"):
-        info = registry.describe("models", name)
-        control = isinstance(info, ModelInfo) and info.role.endswith("_control")
-        if control and name not in used and name not in entries:
-            entries[name] = configuration.ModelEntry(use=name)
-    return [
-        Model(
-            name=name,
-            use=entry.use or name,
-            info=_model_info(entry.use or name),
-            params=entry.params,
-            grid=grid_points(entry.grid, entry.params),
-            n_latents=entry.n_latents,
-            members_per_job=entry.members_per_job or config.members_per_job,
-        )
-        for name, entry in entries.items()
-    ]
-
-
-def _model_info(use: str) -> ModelInfo:
-    info = registry.describe("models", use)
-    assert isinstance(info, ModelInfo)
-    return info

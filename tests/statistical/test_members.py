@@ -10,6 +10,7 @@ from scident.engine.batches import Cells
 from scident.engine.likelihoods import training_loss
 from scident.engine.trainer import Schedule, train
 from scident.models import svae_plus, vae
+from scident.models._design import design_of
 
 
 @pytest.mark.parametrize("truth", [0.5, 5.0, 50.0])
@@ -91,7 +92,7 @@ def test_members_of_one_stack_learn_their_own_worlds():
     places = [world(seed, depth=4000) for seed in (0, 1)]
     blocks = [b for p in places for b in (p.train, p.val)]
     data = Cells([b.X for b in blocks], [np.zeros(b.n_obs, int) for b in blocks], CPU, torch.float32)
-    network = vae.VAE.network(params_of("vae", width=16), 20, N_LATENTS, 6)
+    network = vae.VAE.network(params_of("vae", width=16), design_of(places[0].train, N_LATENTS))
 
     members = [
         progress(

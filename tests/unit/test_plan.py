@@ -6,7 +6,8 @@ import pytest
 
 from scident import config, registry
 from scident.info import ModelInfo
-from scident.plan import Plan, grid_points
+from scident.plan import Plan
+from scident.runs import grid_points
 
 BASE = {
     "datasets": {"world": {"use": "sparse_shift", "n_latents": 4}},
@@ -157,6 +158,14 @@ def test_the_number_of_latents_belongs_to_the_dataset_unless_the_model_says_othe
     assert found.data_spec("world")["params"]["n_latents"] == 4
 
 
+def test_a_dataset_may_have_its_own_number_of_replicates():
+    found = plan(datasets={"world": {"use": "sparse_shift"}, "few": {"use": "sparse_shift", "replicates": 1}})
+    assert [found.replicates(name) for name in ("world", "few")] == [(0, 1), (0,)]
+    assert found.run("few", "cells", "pca").replicates == (0,)
+    assert found.split_spec("few", "cells")["replicates"] == [0]
+    assert "replicates" not in found.data_spec("few")["params"]
+
+
 def test_positive_controls_are_skipped_where_there_is_no_truth():
     mine = {"use": "h5ad", "path": "mine.h5ad"}
     found = plan(
@@ -167,6 +176,53 @@ def test_positive_controls_are_skipped_where_there_is_no_truth():
     positive = {name for name, model in found.models.items() if model.info.role == "positive_control"}
     assert positive
     assert skipped == {("blind", name) for name in positive}
+
+
+MEANS = ("no_change", "training_mean", "context_mean", "additive")
+ASKED = {"mcc_pearson": {}, "delta_r2": {}}
+
+
+def test_models_of_means_have_no_jobs_unless_a_metric_reads_predictions():
+    models = {name: {} for name in ("pca", "context_mean", "additive")}
+    idle = {run.model.name for run in plan(models=models).runs if run.skipped == "no_prediction"}
+    assert idle == set(MEANS)
+    found = plan(models=models, metrics=ASKED)
+    assert not [run for run in found.runs if run.skipped == "no_prediction"]
+    spec = found.model_spec("world", "cells", "additive", 0, "infer")
+    assert spec["predict"]
+    assert spec["members"] == [[0, 0, 0], [1, 0, 0]]
+
+
+def test_the_default_controls_of_latents_are_told_to_predict_nothing():
+    found = plan(metrics=ASKED)
+    assert not found.model_spec("world", "cells", "pca", 0, "infer")["predict"]
+    assert found.model_spec("world", "cells", "no_change", 0, "infer")["predict"]
+    assert not plan().model_spec("world", "cells", "no_change", 0, "infer")["predict"]
+    for one in (found, plan()):
+        assert "predict" not in one.model_spec("world", "cells", "no_change", 0, "train")
+
+
+def test_asking_for_predictions_trains_nothing_again():
+    before, after = plan(), plan(metrics=ASKED)
+    for model in ("pca", "sparse", "no_change"):
+        assert fitted(before, model) == fitted(after, model)
+
+
+def test_a_control_that_needs_blocks_is_skipped_where_there_are_none(plugins, tmp_path):
+    control = tmp_path / "turns.py"
+    source = registry.path_of("models", "rotated_truth").read_text()
+    control.write_text(source.replace('role="positive_control",', 'role="positive_control",\n    needs_blocks=True,'))
+    world = tmp_path / "blocky.py"
+    source = registry.path_of("simulators", "sparse_shift").read_text()
+    world.write_text(source.replace("info = SimulatorInfo(", "info = SimulatorInfo(gives_blocks=True, "))
+    mine = {"use": "h5ad", "path": "mine.h5ad"}
+    found = plan(
+        datasets={"world": {"use": "sparse_shift"}, "blocky": {}, "blind": mine},
+        plugins=[str(control), str(world)],
+        models={"turns": {}},
+    )
+    skipped = {run.dataset: run.skipped for run in found.runs if run.model.name == "turns"}
+    assert skipped == {"world": "no_blocks", "blocky": None, "blind": "no_truth"}
 
 
 def test_what_the_report_is_told_names_everything():

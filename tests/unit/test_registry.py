@@ -59,7 +59,7 @@ def test_describing_everything_imports_no_plugin_and_no_torch():
 
 
 def test_path_of_an_unknown_name_lists_the_known_and_the_nearest():
-    with pytest.raises(PluginError, match=r"no models 'pac'; known: \['beta_vae'.*Did you mean 'pca'\?"):
+    with pytest.raises(PluginError, match=r"no models 'pac'; known: \['additive', 'beta_vae'.*Did you mean 'pca'\?"):
         registry.path_of("models", "pac")
 
 

@@ -50,7 +50,7 @@ def data_files(wildcards):
     return expand(
         "results/data/{dataset}/r{replicate}.h5ad",
         dataset=wildcards.dataset,
-        replicate=PLAN.replicates,
+        replicate=PLAN.replicates(wildcards.dataset),
     )
 
 

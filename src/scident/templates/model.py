@@ -4,8 +4,9 @@ import anndata as ad
 import numpy as np
 from pydantic import Field
 
+from scident.expression import log_normalised
 from scident.info import ModelInfo
-from scident.models.base import Model, log_normalised
+from scident.models.base import Model
 from scident.params import PluginParams
 from scident.types import Latents
 
