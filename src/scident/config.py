@@ -57,6 +57,9 @@ class ModelEntry(Entry):
     )
     n_latents: int | None = Field(None, ge=1, description="Overrides the dataset's number of latents.")
     members_per_job: int | None = Field(None, ge=1, description="Overrides the top-level key.")
+    datasets: list[str] | None = Field(
+        None, min_length=1, description="Entries of `datasets` it runs on; null: all. For ablations of a costly model."
+    )
 
 
 class MetricEntry(Entry):
@@ -124,6 +127,7 @@ def load(raw: Mapping[str, Any], deep: bool = True) -> Config:
                 _check_path(where, plugin_kind, params)
             if isinstance(entry, ModelEntry):
                 _check_grid(where, entry, name, deep)
+                _check_datasets(where, entry, config)
     _check_once(config)
     return config
 
@@ -201,6 +205,15 @@ def _check_grid(where: str, entry: ModelEntry, name: str, deep: bool) -> None:
             raise ConfigError(f"{where} sets {key!r} twice, as a parameter and in grid; keep one of them")
         for value in values if deep else []:
             check_params("models", entry.use or name, entry.params | {key: value}, f"{where}.grid")
+
+
+def _check_datasets(where: str, entry: ModelEntry, config: Config) -> None:
+    for name in entry.datasets or ():
+        if name not in config.datasets:
+            known = sorted(config.datasets)
+            raise ConfigError(
+                f"{where}.datasets names {name!r}, but datasets has no such entry; known: {known}.{nearest(name, known)}"
+            )
 
 
 def _check_once(config: Config) -> None:

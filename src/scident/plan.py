@@ -69,9 +69,10 @@ class Plan:
 
     @property
     def runs(self) -> list[Run]:
-        """Every dataset × split × model, skipped ones included."""
+        """Every dataset × split × model that is asked for, skipped ones included."""
         names = itertools.product(self.config.datasets, self.config.splits, self.models)
-        return [self.run(*name) for name in names]
+        runs = [self.run(*name) for name in names]
+        return [run for run in runs if run.model.datasets is None or run.dataset in run.model.datasets]
 
     def spec(
         self, stage: str, dataset: str, split: str = "", model: str = "", shard: str = "0", **_: str

@@ -22,6 +22,8 @@ class Model:
     """Grid point name to the parameters of that point (all of them)."""
     n_latents: int | None
     members_per_job: int | None
+    datasets: tuple[str, ...] | None
+    """Datasets it runs on; None: all."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def models_of(config: Config) -> list[Model]:
             grid=grid_points(entry.grid, entry.params),
             n_latents=entry.n_latents,
             members_per_job=entry.members_per_job or config.members_per_job,
+            datasets=None if entry.datasets is None else tuple(entry.datasets),
         )
         for name, entry in entries.items()
     ]

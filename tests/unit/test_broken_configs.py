@@ -114,6 +114,10 @@ BROKEN = {
         {"splits": {"unseen_perturbation": {"heldout": ["a"]}}},
         ["'heldout'", "Did you mean 'held_out'?"],
     ),
+    "unknown dataset of a model": (
+        {"models": {"pca": {"datasets": ["wrld"]}}},
+        ["models.pca.datasets names 'wrld'", "known: ["],
+    ),
     "members per job": ({"members_per_job": 0}, ["members_per_job: must be at least 1, found 0"]),
     "attempts": ({"attempts": 0}, ["attempts: must be at least 1, found 0"]),
 }

@@ -102,6 +102,13 @@ def test_an_entry_overrides_the_members_per_job_and_light_models_are_not_cut():
     assert [len(found.run("world", "cells", name).shards) for name in models] == [4, 2, 1]
 
 
+def test_a_model_runs_on_the_datasets_it_names():
+    found = plan(datasets={name: BASE["datasets"]["world"] for name in "ab"}, models={"pca": {"datasets": ["b"]}, "vae": {}})
+    asked = {(run.dataset, run.model.name) for run in found.runs}
+    assert asked & {(d, m) for d in "ab" for m in ("pca", "vae")} == {("b", "pca"), ("a", "vae"), ("b", "vae")}
+    assert {(run["dataset"], run["model"]) for run in found.describe()["runs"]} == asked
+
+
 def test_members_per_job_changes_no_member():
     assert fitted(plan(members_per_job=3), "sparse") == fitted(plan(), "sparse")
 
