@@ -35,8 +35,8 @@ ROLE_COLOURS = {
 MODEL_COLOURS = [_PALETTE[i] for i in (0, 1, 2, 3, 4, 5, 9)]
 
 SCOPES = {
-    "iid": "new cells of seen perturbations",
-    "ood": "held-out perturbations",
+    "iid": "new cells of seen conditions",
+    "ood": "held-out conditions",
     "insample": "the training cells themselves (legacy)",
     "val": "validation cells",
 }
