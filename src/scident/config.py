@@ -212,7 +212,7 @@ def _check_datasets(where: str, entry: ModelEntry, config: Config) -> None:
         if name not in config.datasets:
             known = sorted(config.datasets)
             raise ConfigError(
-                f"{where}.datasets names {name!r}, but datasets has no such entry; known: {known}.{nearest(name, known)}"
+                f"{where}.datasets names {name!r}, which datasets has not; known: {known}.{nearest(name, known)}"
             )
 
 

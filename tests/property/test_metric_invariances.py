@@ -93,7 +93,7 @@ def values_of(name, inputs):
     ("name", "change", "with_targets"),
     [(n, c, given) for n, c in DECLARED for given in ([True, False] if "target" in n else [False])],
 )
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32 - 1))
 def test_metric_keeps_its_value_under_declared_change(name, change, with_targets, seed):
     inputs = inputs_of(seed, name, with_targets=with_targets)
@@ -115,7 +115,7 @@ def test_bounds_of_held_out_perturbations_keep_their_values_under_declared_chang
 
 
 @pytest.mark.parametrize("name", METRICS)
-@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32 - 1), with_targets=st.booleans())
 def test_metric_stays_in_range_repeats_and_reports_its_variants(name, seed, with_targets):
     info = registry.describe("metrics", name)

@@ -39,7 +39,7 @@ def test_the_interaction_block_is_found_better_than_by_random_mixtures():
     rng = np.random.default_rng(1)
     x = log_normalised(test)
     random = [interaction_mcc(factors, x @ rng.standard_normal((x.shape[1], 10)), pair) for _ in range(20)]
-    # the worse of two short trainings against the best of twenty random mixtures, which may even choose among ten latents
+    # the worse of two short trainings against the best of twenty mixtures, which may even choose among ten latents
     assert min(found) > max(random)
 
 

@@ -1,6 +1,7 @@
 """sVAE+ on the published simulator's own data: a short run lands where a longer study says it should.
 
-The whole comparison with the published code (300 epochs, 20 seeds) is a documented command: docs/studies/svae/reference.md.
+The whole comparison with the published code (300 epochs, 20 seeds) is a documented command:
+docs/studies/svae/reference.md.
 """
 
 from pathlib import Path

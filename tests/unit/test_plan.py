@@ -103,7 +103,8 @@ def test_an_entry_overrides_the_members_per_job_and_light_models_are_not_cut():
 
 
 def test_a_model_runs_on_the_datasets_it_names():
-    found = plan(datasets={name: BASE["datasets"]["world"] for name in "ab"}, models={"pca": {"datasets": ["b"]}, "vae": {}})
+    datasets = dict.fromkeys("ab", BASE["datasets"]["world"])
+    found = plan(datasets=datasets, models={"pca": {"datasets": ["b"]}, "vae": {}})
     asked = {(run.dataset, run.model.name) for run in found.runs}
     assert asked & {(d, m) for d in "ab" for m in ("pca", "vae")} == {("b", "pca"), ("a", "vae"), ("b", "vae")}
     assert {(run["dataset"], run["model"]) for run in found.describe()["runs"]} == asked

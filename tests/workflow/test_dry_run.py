@@ -46,6 +46,15 @@ def test_paper_config_has_every_member_of_the_family(checkout: Checkout) -> None
         assert jobs["score"] == 2 * (12 + 7)
 
 
+def test_fcr_study_and_factorised_models_on_real_contexts_plan_their_jobs(checkout: Checkout) -> None:
+    jobs = checkout.jobs("--configfile", "config/paper_fcr.yaml", "--config", "scale=fast")
+    assert jobs["data_with_truth"] == 5 + 2 + 6 * 3
+    assert jobs["train"] == jobs["infer"] == jobs["score"]
+    (checkout.folder / "mine.h5ad").touch()
+    real = checkout.jobs("--configfile", "config/local_contexts.yaml", "--config", "path=mine.h5ad")
+    assert (real["data_without_truth"], "data_with_truth" in real) == (3, False)
+
+
 def test_jobs_do_not_depend_on_the_entry_order(checkout: Checkout) -> None:
     first = checkout.config(entry(models={"pca": None, "fastica": None}), "config/a.yaml")
     second = checkout.config(entry(models={"fastica": None, "pca": None}), "config/b.yaml")

@@ -26,7 +26,6 @@ info = MetricInfo(
     needs=("latents", "blocks", "labels"),
     range=(0.0, 1.0),
     better="neither",
-    invariant_to=("permutation", "sign", "scale", "affine"),
     stochastic=True,
     tier="full",
     scopes=("iid",),

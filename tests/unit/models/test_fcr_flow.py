@@ -10,8 +10,9 @@ from scipy import stats
 from _tiny import World
 from scident import io
 from scident.errors import ScidentError
+from scident.expression import dense
 from scident.models import _whitening
-from scident.models.base import Member, dense
+from scident.models.base import Member
 from scident.models.fcr_flow import FCRFlow, Params
 from scident.simulators import factorised
 from scident.stages.data import separate
