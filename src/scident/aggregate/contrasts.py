@@ -8,11 +8,18 @@ import pandas as pd
 from jaxtyping import Float
 
 from scident.aggregate.intervals import t_interval
+from scident.info import HELDOUT_PROTOCOLS
 
 PLACE = ["dataset", "split", "scope", "metric"]
 
 ADDITIVE = "additive"
 """Plug-in file of the predictions that others are compared with: control plus effects seen in other contexts."""
+
+PANEL = "de50"
+"""What the variants on the genes that change most end in."""
+
+RECONSTRUCTION = "reconstruction"
+"""The kind that is no prediction."""
 
 REPLICATE = "replicate"
 
@@ -21,7 +28,8 @@ def contrasts(units: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     """Pair models over replicates, seeds averaged first.
 
     An entry that ablates a file (``ModelInfo.of``), or uses the file of an earlier entry, is paired with the first
-    entry of that file, variant by variant. Every kind of prediction is paired with that of the additive baseline.
+    entry of that file, variant by variant. Every kind of prediction is paired with that of the additive baseline;
+    a reconstruction, which reads the scored cells, is none.
 
     Parameters
     ----------
@@ -35,7 +43,7 @@ def contrasts(units: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     Contract ``differences``, in the metric's unit, none of single perturbations: ``difference`` is the mean over
     replicates of model minus reference, ``low`` and ``high`` its t interval, null for a single replicate.
     """
-    known = units[units["value"].notna()]
+    known = units[units["value"].notna() & ~units["variant"].isin(HELDOUT_PROTOCOLS)]
     rows = []
     for place, block in known.groupby(PLACE, sort=True):
         sides = {
@@ -59,12 +67,10 @@ def _pairs(
     bases = bases_of(plan)
     additive = next((name for name, model in plan["models"].items() if model["use"] == ADDITIVE), None)
     for model, variant in sides:
-        if model in bases and (bases[model], variant) in sides:
-            yield (model, variant), (bases[model], variant)
-        if predicted and additive and model != additive:
-            panel = "de50" if variant.endswith("de50") else ""
-            if (additive, panel) in sides:
-                yield (model, variant), (additive, panel)
+        others = [(bases[model], variant)] if model in bases else []
+        if predicted and additive and model != additive and not variant.startswith(RECONSTRUCTION):
+            others.append((additive, PANEL if variant.endswith(PANEL) else ""))
+        yield from (((model, variant), other) for other in dict.fromkeys(others) if other in sides)
 
 
 def bases_of(plan: Mapping[str, Any]) -> dict[str, str]:
@@ -72,7 +78,7 @@ def bases_of(plan: Mapping[str, Any]) -> dict[str, str]:
     first: dict[str, str] = {}
     for name, model in plan["models"].items():
         first.setdefault(model["use"], name)
-    found = {name: first.get(model["of"] or model["use"], name) for name, model in plan["models"].items()}
+    found = {name: first.get(model["of"], first[model["use"]]) for name, model in plan["models"].items()}
     return {name: base for name, base in found.items() if base != name}
 
 

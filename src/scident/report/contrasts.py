@@ -3,10 +3,10 @@
 import pandas as pd
 from markupsafe import Markup
 
-from scident.aggregate.contrasts import ADDITIVE, bases_of
+from scident.aggregate.contrasts import ADDITIVE, PANEL, bases_of
 from scident.report import style
 from scident.report.tables import to_html
-from scident.report.view import Place, Plan, Tables, headline_variant
+from scident.report.view import Place, Plan, Tables, headline_variant, shown_points
 
 
 def variants(plan: Plan, found: Tables, place: Place) -> Markup | None:
@@ -30,7 +30,7 @@ def variants(plan: Plan, found: Tables, place: Place) -> Markup | None:
 def predictions(plan: Plan, found: Tables, place: Place) -> Markup | None:
     """Return every kind of prediction in every metric that reads predictions, with its difference to the additive."""
     metrics = [name for name, declared in plan["metrics"].items() if "predictions" in declared["needs"]]
-    summary = place.of(found.summary)
+    summary = place.of(shown_points(found.summary, plan))
     summary = summary[summary["metric"].isin(metrics) & (summary["status"] == "ok")]
     if summary.empty:
         return None
@@ -67,15 +67,15 @@ KINDS = {
     "reconstruction": "P1: reconstruction of the scored cells, no prediction",
 }
 """Kind of prediction -> its name, in reading order."""
-PANELS = {"": "all genes", "de50": "50 genes that change most"}
+PANELS = {"": "all genes", PANEL: "50 genes that change most"}
 
 
 def _kind(variant: str) -> str:
-    return variant.removesuffix("de50").removesuffix(":")
+    return variant.removesuffix(PANEL).removesuffix(":")
 
 
 def _panel(variant: str) -> str:
-    return "de50" if variant.endswith("de50") else ""
+    return PANEL if variant.endswith(PANEL) else ""
 
 
 def _whole(differences: pd.DataFrame) -> pd.DataFrame:
@@ -118,4 +118,4 @@ def _against(rows: pd.DataFrame) -> Markup:
         return Markup("")
     row = rows.iloc[0]
     known = f" {style.signed_interval(row['low'], row['high'])}" if pd.notna(row["low"]) else ""
-    return Markup("<small>{}{} against additive</small>").format(style.signed(row["difference"]), known)
+    return Markup("<small>{}{}</small>").format(style.signed(row["difference"]), known)

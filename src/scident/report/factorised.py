@@ -10,7 +10,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from scident.aggregate.units import entries_of
+from scident.aggregate.units import at_selection, entries_of
 from scident.report import style
 from scident.report.tables import to_html
 from scident.report.view import Place, Plan, Tables, shown_points
@@ -131,17 +131,17 @@ def _verdict(value: float | None, share: float | None) -> Markup:
     """Return a value and in what share of members it is as expected."""
     if value is None:
         return Markup("")
-    word = (
-        "" if share is None else "as expected" if share == 1 else "not as expected" if share == 0 else f"{share:.0%} so"
-    )
-    kind = "failed" if share is not None and share < 1 else "passed"
+    if share is None:
+        return Markup("{}").format(style.number(value))
+    word = {1.0: "as expected", 0.0: "not as expected"}.get(share, f"as expected in {share:.0%}")
+    kind = "passed" if share == 1 else "failed"
     return Markup("{}<small class='{}'>{}</small>").format(style.number(value), kind, word)
 
 
 def _tests(plan: Plan, found: Tables, place: Place, models: list[str]) -> Markup | None:
     """Return the effect behind each statement of independence, and how often its test rejects after Holm."""
     names = entries_of(plan, "hsic_strat")
-    scores = place.of(found.scores)
+    scores = at_selection(place.of(found.scores), found.selected)
     scores = scores[scores["metric"].isin(names) & (scores["status"] == "ok") & scores["perturbation"].isna()]
     table = []
     for model in (m for m in models if m in set(scores["model"])):
