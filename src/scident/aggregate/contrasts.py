@@ -29,7 +29,8 @@ def contrasts(units: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
 
     An entry that ablates a file (``ModelInfo.of``), or uses the file of an earlier entry, is paired with the first
     entry of that file, variant by variant. Every kind of prediction is paired with that of the additive baseline;
-    a reconstruction, which reads the scored cells, is none.
+    a reconstruction, which reads the scored cells, is none. Likelihoods of held-out perturbations are left to
+    `differences`, whose reference they have.
 
     Parameters
     ----------
