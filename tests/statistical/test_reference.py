@@ -25,7 +25,8 @@ pytestmark = [
 ]
 
 SEEDS = 2
-EXPECTED = {  # λ = 100, learning rate 5e-3, 100 epochs, mean of 3 seeds of an independent prototype; here 2; sd over seeds .05
+# λ = 100, learning rate 5e-3, 100 epochs; means of 3 seeds of an independent prototype, sd over seeds .05
+EXPECTED = {
     "mcc_pearson": (0.76, 3 * 0.05 * (2 / SEEDS) ** 0.5),
     "target_f1": (0.76, 3 * 0.07 * (2 / SEEDS) ** 0.5),
     "r2_linear": (0.845, 0.015),
