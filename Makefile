@@ -18,6 +18,10 @@ retry: .venv/ready ## Run exactly the jobs that failed, and what depends on them
 smoke: .venv/ready ## The benchmark in miniature, in a folder of its own
 	@snakemake --cores $(CORES) --configfile $(CURDIR)/config/smoke.yaml --directory results/smoke
 
+# processes run side by side: with several threads each they would fight for the cores, ten times slower on two
+test test-fast bench: export OMP_NUM_THREADS := 1
+test test-fast bench: export MKL_NUM_THREADS := 1
+
 test: .venv/ready ## All tests, with coverage
 	@pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
 
@@ -25,7 +29,7 @@ test-fast: .venv/ready ## Tests that take seconds
 	@pytest -n 2 -m "not slow" tests/unit tests/contract tests/property tests/repo
 
 bench: .venv/ready ## Speed of the engine, and of a finished run, written to docs/bench.md: some minutes on a quiet machine
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python -m bench
+	@python -m bench
 
 check: .venv/ready ## Linters, types, formats, import rules, Snakemake lint, spelling
 	@ruff check . && ruff format --check . && mypy && lint-imports && snakefmt --check Snakefile workflow
