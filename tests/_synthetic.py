@@ -131,6 +131,7 @@ def plan(*, truth=True, replicates=5, seeds=2, protocol="heldout", grid=False, s
             "seeds": seeds,
             "selection": "stability",
             "datasets": {name: {"use": "sparse_shift"}},
+            "models": {},
         },
         "versions": {"scident": "0.1.0", "numpy": "2.4.6"},
         "datasets": {

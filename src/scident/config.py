@@ -60,6 +60,9 @@ class ModelEntry(Entry):
     datasets: list[str] | None = Field(
         None, min_length=1, description="Entries of `datasets` it runs on; null: all. For ablations of a costly model."
     )
+    compared_with: str | None = Field(
+        None, description="Entry of `models` its scores are paired with; null: the first of the file it varies."
+    )
 
 
 class MetricEntry(Entry):
@@ -127,7 +130,8 @@ def load(raw: Mapping[str, Any], deep: bool = True) -> Config:
                 _check_path(where, plugin_kind, params)
             if isinstance(entry, ModelEntry):
                 _check_grid(where, entry, name, deep)
-                _check_datasets(where, entry, config)
+                _check_known(f"{where}.datasets", entry.datasets or (), "datasets", config.datasets)
+                _check_known(f"{where}.compared_with", filter(None, [entry.compared_with]), "models", config.models)
     _check_once(config)
     return config
 
@@ -207,13 +211,11 @@ def _check_grid(where: str, entry: ModelEntry, name: str, deep: bool) -> None:
             check_params("models", entry.use or name, entry.params | {key: value}, f"{where}.grid")
 
 
-def _check_datasets(where: str, entry: ModelEntry, config: Config) -> None:
-    for name in entry.datasets or ():
-        if name not in config.datasets:
-            known = sorted(config.datasets)
-            raise ConfigError(
-                f"{where}.datasets names {name!r}, which datasets has not; known: {known}.{nearest(name, known)}"
-            )
+def _check_known(where: str, names: Iterable[str], kind: str, entries: Mapping[str, Entry]) -> None:
+    for name in names:
+        if name not in entries:
+            known = sorted(entries)
+            raise ConfigError(f"{where} names {name!r}, which {kind} has not; known: {known}.{nearest(name, known)}")
 
 
 def _check_once(config: Config) -> None:

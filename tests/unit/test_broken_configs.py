@@ -118,6 +118,10 @@ BROKEN = {
         {"models": {"pca": {"datasets": ["wrld"]}}},
         ["models.pca.datasets names 'wrld'", "known: ["],
     ),
+    "compared with an unknown model": (
+        {"models": {"pca": {"compared_with": "pcaa"}}},
+        ["models.pca.compared_with names 'pcaa'", "Did you mean 'pca'?"],
+    ),
     "members per job": ({"members_per_job": 0}, ["members_per_job: must be at least 1, found 0"]),
     "attempts": ({"attempts": 0}, ["attempts: must be at least 1, found 0"]),
 }

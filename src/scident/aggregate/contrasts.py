@@ -27,10 +27,10 @@ REPLICATE = "replicate"
 def contrasts(units: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     """Pair models over replicates, seeds averaged first.
 
-    An entry that ablates a file (``ModelInfo.of``), or uses the file of an earlier entry, is paired with the first
-    entry of that file, variant by variant. Every kind of prediction is paired with that of the additive baseline;
-    a reconstruction, which reads the scored cells, is none. Likelihoods of held-out perturbations are left to
-    `differences`, whose reference they have.
+    An entry is paired with the one it names (``compared_with``), or, where it names none, with the first entry of the
+    file that it ablates (``ModelInfo.of``) or shares; variant by variant. Every kind of prediction is paired with that
+    of the additive baseline; a reconstruction, which reads the scored cells, is none. Likelihoods of held-out
+    perturbations are left to `differences`, whose reference they have.
 
     Parameters
     ----------
@@ -75,11 +75,13 @@ def _pairs(
 
 
 def bases_of(plan: Mapping[str, Any]) -> dict[str, str]:
-    """Return the entry that each variant varies: the first one of the file it ablates or shares."""
+    """Return the entry each variant is paired with: what it names, else the first of the file it ablates or shares."""
     first: dict[str, str] = {}
     for name, model in plan["models"].items():
         first.setdefault(model["use"], name)
     found = {name: first.get(model["of"], first[model["use"]]) for name, model in plan["models"].items()}
+    named = {name: entry["compared_with"] for name, entry in plan["config"]["models"].items()}
+    found |= {name: base for name, base in named.items() if base}
     return {name: base for name, base in found.items() if base != name}
 
 

@@ -95,7 +95,7 @@ class FCRModel(BatchedModel):
     def embed(self, cells: ad.AnnData) -> Latents:
         """Return posterior means, [cells, latents], by running statistics; with `export_noise` as the authors do."""
         params: Any = self.params
-        parts = [net.encode(stack, path).mean[0].T for net, stack, path in self._paths(cells, self._reads_labels)]
+        parts = [net.latents(stack, path)[0].T for net, stack, path in self._paths(cells, self._reads_labels)]
         found = torch.cat(parts).double().numpy()
         return found + self._export_noise(cells) if params.export_noise else found
 

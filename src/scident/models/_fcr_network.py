@@ -13,13 +13,13 @@ from scident.engine.batches import Batch
 from scident.engine.stack import Initial, Stack
 from scident.engine.streams import Streams
 from scident.engine.trainer import Batches, Matrix, Network, Noise
-from scident.models import _fcr_mixing as mixing
 from scident.models import _fcr_nets as nets
 from scident.models import _fcr_terms as terms
 from scident.models._count_vae import warm_up
 from scident.models._curriculum import Curriculum, taken
 from scident.models._design import Design
 from scident.models._fcr_discriminators import Discriminators
+from scident.models._fcr_map import Draw, LatentMap
 from scident.models._fcr_observation import observation_of, prepared
 from scident.models._fcr_params import FCRParams
 from scident.models._fcr_posterior import Posterior, gaussian
@@ -51,6 +51,7 @@ class FCRNetwork(Network):
         self.params, self.design = params, design
         self.observation = observation_of(params, design.n_genes)
         self.posterior, self.priors = Posterior(params, design), Priors(params.prior, design)
+        self.map = LatentMap(params.family, design.n_latents, params.couplings, params.flow_width)
         self.discriminators = Discriminators(params, design) if params.permutation else None
         self.curriculum = Curriculum(params.epochs, design) if params.curriculum else None
         self.wants_partner = design.control is not None and (params.similarity > 0 or params.control_terms)
@@ -62,8 +63,7 @@ class FCRNetwork(Network):
         found = [self.posterior.declare(), (self.priors.parameters(), {})]
         outputs = self.observation.outputs
         found.append(nets.declare(self.params.network, "decoder", self.design.n_latents, outputs, *shape))
-        if self._turns_freely:
-            found.append((mixing.declare(self.design.n_latents), {}))
+        found.append((self.map.parameters(), {}))
         found.append((self.observation.parameters(), self.observation.buffers()))
         if self.params.labels:
             read = d_t if self.params.classified == "t" else d_tx + d_t
@@ -101,11 +101,6 @@ class FCRNetwork(Network):
         return drawn | (self.discriminators.noise(streams, cells) if self.discriminators else {})
 
     @property
-    def _turns_freely(self) -> bool:
-        """Whether encoder and decoder share a linear map: three posteriors must not read each other's labels."""
-        return self.params.network == "skip" and self.params.posterior != "labels"
-
-    @property
     def reads_labels(self) -> bool:
         """Whether posteriors depend on the labels of a cell."""
         return self.params.posterior != "expression"
@@ -131,18 +126,21 @@ class FCRNetwork(Network):
         )
 
     def encode(self, stack: Stack, path: Path, training: bool = False, bend: Tensor | None = None) -> Gaussian:
-        """Return the posterior of each cell."""
-        q = self.posterior(stack, path.centred, path.contexts, path.labels, training, bend)
-        return Gaussian(mixing.mixed(stack, q.mean), q.log_sd)
+        """Return the posterior of what the decoder reads, u, of each cell."""
+        return self.posterior(stack, path.centred, path.contexts, path.labels, training, bend)
 
     def prior(self, stack: Stack, contexts: Tensor, labels: Tensor) -> Gaussian:
         """Return the prior of each cell, [members, latents, cells]."""
         mean, raw = self.priors(stack, contexts, labels)
         return gaussian(mean, raw, True) if self.params.relu_heads else Gaussian(mean, raw)
 
-    def decode(self, stack: Stack, z: Tensor, training: bool = False, bend: Tensor | None = None) -> Tensor:
+    def latents(self, stack: Stack, path: Path) -> Tensor:
+        """Return z at the posterior mean of u, [members, latents, cells]."""
+        return self.map(stack, self.encode(stack, path).mean)
+
+    def decode(self, stack: Stack, u: Tensor, training: bool = False, bend: Tensor | None = None) -> Tensor:
         """Return the decoder's outputs, [members, outputs, cells]."""
-        return nets.apply(self.params.network, stack, "decoder", mixing.unmixed(stack, z), training, bend)
+        return nets.apply(self.params.network, stack, "decoder", u, training, bend)
 
     def loss(self, stack: Stack, batch: Batch, noise: Noise, epoch: Tensor) -> Tensor:
         """Return R + β KL + ω1 similarity + ω2 labels - ω3 permutation, [members]; R has the right slopes."""
@@ -153,37 +151,36 @@ class FCRNetwork(Network):
         everyone = q = self.encode(stack, path, training, bend)
         if self.wants_partner and not params.control_terms:
             path, q = self.own(stack, batch), _first(q, cells)
-        z = q.sample(noise["z"][..., : q.mean.shape[2]])
-        out = self.decode(stack, z, training, bend)
-        total = self._local(stack, path, q, out, cells)
+        draw = self.map.draw(stack, q, noise["z"][..., : q.mean.shape[2]], bend)
+        total = self._local(stack, path, draw, self.decode(stack, draw.u, training, bend), cells)
         if params.similarity and self.wants_partner:
-            total = total + params.similarity * self._similarity(everyone, batch)
+            total = total + params.similarity * self._similarity(self.map(stack, everyone.mean, bend), batch)
         if params.labels:
-            total = total + params.labels * self._labels(stack, z[..., :cells], batch, training, bend)
+            total = total + params.labels * self._labels(stack, draw.z[..., :cells], batch, training, bend)
         if self.discriminators:
             weight = params.permutation * warm_up(epoch, stack.h["ramp_epochs"])
-            total = total - weight * self.discriminators.loss(stack, _first(q, cells), z[..., :cells], batch, noise)
+            z = draw.z[..., :cells]
+            total = total - weight * self.discriminators.loss(stack, _first(q, cells), z, batch, noise)
         return total if not params.alternation else total * (epoch % params.alternation != 0)
 
-    def _local(self, stack: Stack, path: Path, q: Gaussian, out: Tensor, cells: int) -> Tensor:
+    def _local(self, stack: Stack, path: Path, draw: Draw, out: Tensor, cells: int) -> Tensor:
         """Return the mean over cells of R + β KL, a partner's added to its cell's, [members]."""
         r = self.observation.training(stack, path.counts, out)
         if self.params.per_gene_mean:
             r = r / self.design.n_genes
         p = self.prior(stack, path.contexts, path.labels)
-        divergence = terms.released_kl if self.params.kl == "released" else terms.kl
-        local = r + self.params.beta * divergence(q, p).sum(1)
-        total = (local * path.weight).sum(1) / cells
+        kl = terms.released_kl(draw.q, p).sum(1) if self.params.kl == "released" else draw.divergence(p)
+        total = ((r + self.params.beta * kl) * path.weight).sum(1) / cells
         if self.params.marginal_kl:
             codes = path.contexts * self.design.n_perturbations + path.labels
             groups = self.design.n_contexts * self.design.n_perturbations
-            total = total + self.params.beta * terms.marginal_kl(q, p, codes, groups)
+            total = total + self.params.beta * terms.marginal_kl(draw.q, p, codes, groups)
         return total
 
-    def _similarity(self, q: Gaussian, batch: Batch) -> Tensor:
+    def _similarity(self, mean: Tensor, batch: Batch) -> Tensor:
         assert batch.has_partner is not None
         d_x, d_tx, _ = self.design.sizes
-        own, partner = ((mean[:, :d_x], mean[:, d_x + d_tx :]) for mean in q.mean.chunk(2, 2))
+        own, partner = ((half[:, :d_x], half[:, d_x + d_tx :]) for half in mean.chunk(2, 2))
         return terms.similarity(own, partner, batch.has_partner, batch.labels.ne(self.design.control or 0))
 
     def _labels(self, stack: Stack, z: Tensor, batch: Batch, training: bool, bend: Tensor | None) -> Tensor:
@@ -201,7 +198,7 @@ class FCRNetwork(Network):
         with torch.no_grad():
             bend = self.curriculum.bend(epoch) if self.curriculum else None
             q = self.encode(stack, self.own(stack, batch), self._trains_norms(epoch), bend)
-            z = q.sample(noise["z"][..., : len(batch)])
+            z = self.map.draw(stack, q, noise["z"][..., : len(batch)], bend).z
         loss = self.discriminators.loss(stack, q, z, batch, noise)
         return loss if not self.params.alternation else loss * (epoch % self.params.alternation == 0)
 
@@ -212,55 +209,56 @@ class FCRNetwork(Network):
     def validate(self, stack: Stack, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Return sums of R, KL, R + KL (β = 1, all of it) and, if there are any, of the discriminators' losses."""
         path = self.own(stack, batch)
-        r, kl, q, z = self.local_terms(stack, path, noise["z"])
+        r, kl, draw = self.local_terms(stack, path, noise["z"])
         found = {"nelbo": (r + kl).sum(1), "reconstruction": r.sum(1), "kl": kl.sum(1)}
         if self.discriminators:
-            found["discriminator"] = len(batch) * self.discriminators.loss(stack, q, z, batch, noise)
+            found["discriminator"] = len(batch) * self.discriminators.loss(stack, draw.q, draw.z, batch, noise)
         return found
 
-    def local_terms(self, stack: Stack, path: Path, noise: Tensor) -> tuple[Tensor, Tensor, Gaussian, Tensor]:
-        """Return R and KL [members, cells], nats, q and the z they are computed at, in evaluation mode."""
-        q = self.encode(stack, path)
-        z = q.sample(noise)
-        r = self.observation.cost(stack, path.counts, self.decode(stack, z))
-        return r, terms.kl(q, self.prior(stack, path.contexts, path.labels)).sum(1), q, z
+    def local_terms(self, stack: Stack, path: Path, noise: Tensor) -> tuple[Tensor, Tensor, Draw]:
+        """Return R and KL [members, cells], nats, and the draw they are computed at, in evaluation mode."""
+        draw = self.map.draw(stack, self.encode(stack, path), noise)
+        r = self.observation.cost(stack, path.counts, self.decode(stack, draw.u))
+        return r, draw.divergence(self.prior(stack, path.contexts, path.labels)), draw
 
     def weigher(self, stack: Stack, path: Path) -> Callable[[Tensor], Tensor]:
         """Return noise [members, latents, cells] to the log importance weight of one sample, nats: [members, cells]."""
         q, p = self.encode(stack, path), self.prior(stack, path.contexts, path.labels)
 
         def weight(noise: Tensor) -> Tensor:
-            z = q.sample(noise)
-            cost = self.observation.cost(stack, path.counts, self.decode(stack, z))
-            return p.log_density(z) - q.log_density(z) - cost
+            draw = self.map.draw(stack, q, noise)
+            return draw.log_ratio(p) - self.observation.cost(stack, path.counts, self.decode(stack, draw.u))
 
         return weight
 
     @torch.no_grad()
     def turn(self, stack: Stack, streams: Streams, epoch: int, cells: Batches) -> bool:
         """Start the linear parts at principal components; re-assign latents to blocks when the curriculum says so."""
-        if epoch == 0 and self._turns_freely:
+        one = len(self.posterior.seen) == 1
+        if epoch == 0 and one and self.params.network == "skip":
             self._start(stack, streams)
-        if self.curriculum is None or len(self.posterior.seen) > 1:
+        if self.curriculum is None or not one:
             return False
 
-        def encode(batch: Batch) -> tuple[Tensor, Tensor]:
+        def encode(batch: Batch) -> tuple[Tensor, float]:
             q = self.encode(stack, self.own(stack, batch))
-            return q.mean, (2 * q.log_sd).exp()
+            return self.map.draw(stack, q, streams.normal(*q.mean.shape[1:])).z, 0.0
 
         return self.curriculum.turn(stack, epoch, cells, encode, lambda order: self._permute(stack, order), self.priors)
 
     def _start(self, stack: Stack, streams: Streams) -> None:
+        """Let linear parts be principal components; where these are the latents themselves, turn them at random."""
         size = self.design.n_latents
-        stack.p["decoder_skip.weight"][:, : self.design.n_genes] = self.posterior.start(stack) / stack.b["spread"]
+        turn = torch.linalg.qr(streams.normal(size, size)).Q if self.map.flow is None else None
+        back = self.posterior.start(stack, turn)
+        stack.p["decoder_skip.weight"][:, : self.design.n_genes] = back / stack.b["spread"]
         stack.p["decoder_skip.bias"].zero_()
-        stack.p[mixing.NAME].copy_(torch.linalg.qr(streams.normal(size, size)).Q)
 
     def _permute(self, stack: Stack, order: Tensor) -> None:
-        self.posterior.permute(stack, order, self._turns_freely)
-        if self._turns_freely:
-            mixing.permute(stack, order)
+        if self.map.flow is not None:
+            self.map.permute(stack, order)
             return
+        self.posterior.permute(stack, order)
         for name in nets.beginnings(self.params.network, "decoder"):
             stack.p[name].copy_(taken(stack.p[name], order, 2))
 

@@ -11,7 +11,7 @@ class TrainingParams(BatchedParams):
     """How FCR is trained (fcr.md §13)."""
 
     epochs: int = Field(200, ge=0, description="Passes over the training cells: 5,000 steps of 256 at 6,480 cells.")
-    learning_rate: float = Field(3e-3, gt=0, description="Adam's step size at the start.")
+    learning_rate: float = Field(5e-3, gt=0, description="Adam's step size at the start.")
     decay: float = Field(1, ge=0, le=1, description="Share of the epochs, at the end, over which it falls to 0.")
     schedule: Literal["linear", "cosine"] = Field("cosine", description="How it falls.")
     batch_size: int = Field(256, ge=3, description="Cells per step.")
@@ -19,8 +19,13 @@ class TrainingParams(BatchedParams):
         1_000_000, ge=1, description="Epochs without a better validation nELBO after which a member stops."
     )
     epsilon: float = Field(1e-8, gt=0, description="Adam's eps.")
-    weight_decay: float = Field(0, ge=0, description="L2 added to the gradient.")
-    clip: float | None = Field(10, gt=0, description="Largest norm of a member's gradient; null: any.")
+    weight_decay: float = Field(1e-3, ge=0, description="L2 added to the gradient.")
+    clip: float | None = Field(
+        None,
+        gt=0,
+        description="Largest norm of a member's gradient; null: any. Reconstruction's gradient is so long that a bound "
+        "drowns that of the priors and the map (docs/adr/0011-posterior-family.md).",
+    )
 
 
 class ReleasedSwitches(TrainingParams):
@@ -72,6 +77,11 @@ class FCRParams(ReleasedSwitches):
         description="What q(z) reads: expression alone; by three networks, also x, (x, t) or t (published); joint: all "
         "of it by one network (S1).",
     )
+    family: Literal["diagonal", "full", "flow"] = Field(
+        "flow",
+        description="Shape of q(z): a diagonal Gaussian (published); or the image of one under a map that the decoder "
+        "undoes, affine (a full Gaussian) or a flow. See docs/adr/0011-posterior-family.md.",
+    )
     prior: Literal["tables", "product", "concat"] = Field(
         "tables",
         description="Free means and deviations per x, (x, t) and t; or networks, z_tx's on the product of embeddings "
@@ -100,6 +110,8 @@ class FCRParams(ReleasedSwitches):
     n_components: int = Field(50, ge=1, description="Principal components read by skip networks; at most the genes.")
     width: int = Field(128, ge=1, description="Units of each hidden layer.")
     layers: int = Field(2, ge=1, description="Hidden layers of posterior, decoder and context classifier.")
+    couplings: int = Field(6, ge=1, description="Affine couplings of the flow.")
+    flow_width: int = Field(48, ge=1, description="Units of each of the two hidden layers of a coupling.")
     curriculum: bool = Field(
         True,
         description="A quarter of the epochs only linear parts learn, and latents are re-assigned to blocks twice "
@@ -110,6 +122,15 @@ class FCRParams(ReleasedSwitches):
     def _authors_scale_is_a_normals(self) -> "FCRParams":
         if self.likelihood == "negative_binomial" and self.scale == "cell":
             raise ValueError("scale: cell is of the normal likelihood; the dispersion of counts is learned per gene")
+        return self
+
+    @model_validator(mode="after")
+    def _maps_are_of_one_network(self) -> "FCRParams":
+        if self.family != "diagonal" and (self.posterior != "expression" or self.network == "relu"):
+            raise ValueError(
+                f"family: {self.family} needs posterior: expression and network: skip, else a map would mix what "
+                "networks read apart; set family: diagonal"
+            )
         return self
 
     @model_validator(mode="after")

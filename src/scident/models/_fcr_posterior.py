@@ -90,29 +90,37 @@ class Posterior:
             found[:, self.design.control] = 0
         return found
 
-    def start(self, stack: Stack) -> Tensor:
+    def start(self, stack: Stack, turn: Tensor | None) -> Tensor:
         """Let the linear part give the first principal components, in place; return what leads back to expression.
+
+        Parameters
+        ----------
+        stack
+            With this object's parameters.
+        turn
+            Orthogonal matrix the components are multiplied by, [members, latents, latents]; None: the identity.
 
         Returns
         -------
-        Loadings, [members, genes, latents]; zeros where there are more latents than components.
+        Loadings, [members, genes, latents]; of no effect where there are more latents than components.
         """
         (name,) = self.seen
         components, latents = stack.b["components"], self.design.n_latents
         used = min(self.components, latents)
         weight, bias = stack.p[f"{name}_skip.weight"], stack.p[f"{name}_skip.bias"]
+        if turn is None:
+            turn = torch.eye(latents, device=weight.device, dtype=weight.dtype).expand(len(weight), -1, -1)
         weight.zero_()
         bias.zero_()
-        weight[:, :used, :used] = torch.eye(used, device=weight.device, dtype=weight.dtype)
+        weight[:, :latents, :used] = turn[..., :used]
         bias[:, latents:] = FIRST_SCALE
         back = components[:, :used].transpose(1, 2) / (components[:, :used] ** 2).sum(2)[:, None].clamp(min=1e-12)
-        return F.pad(back, (0, latents - used))
+        return torch.bmm(back, turn[..., :used].transpose(1, 2))
 
-    def permute(self, stack: Stack, order: Tensor, scales_alone: bool) -> None:
+    def permute(self, stack: Stack, order: Tensor) -> None:
         """Put the latents into another order, [members, latents], in place; only where one network gives them all."""
         (name,) = self.seen
-        means = torch.arange(self.design.n_latents, device=order.device).expand_as(order) if scales_alone else order
-        both = torch.cat([means, order + self.design.n_latents], 1)
+        both = torch.cat([order, order + self.design.n_latents], 1)
         for end in nets.ends(self.kind, name):
             value = stack.p[end]
             value.copy_(taken(value, both, 1))

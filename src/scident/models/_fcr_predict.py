@@ -74,18 +74,19 @@ class _Source:
         prior, d_x = network.prior(stack, *codes), network.design.sizes[0]
         controls = self._rows("context", context) & self.seen.obs["is_control"].to_numpy(dtype=bool)
         if controls.any():
-            z_x = self._drawn(io.subset(self.seen, controls), network.reads_labels)[:, :d_x]
-            drawn = prior.sample(self.streams.normal(network.design.n_latents, z_x.shape[2]))
-            found["counterfactual"] = _expected(network, stack, torch.cat([z_x, drawn[:, d_x:]], 1))
+            own = network.map(stack, self._drawn(io.subset(self.seen, controls), network.reads_labels))
+            drawn = prior.sample(self.streams.normal(*own.shape[1:]))
+            both = torch.cat([own[:, :d_x], drawn[:, d_x:]], 1)
+            found["counterfactual"] = _expected(network, stack, network.map.inverse(stack, both))
         drawn = prior.sample(self.streams.normal(network.design.n_latents, LABEL_ONLY_DRAWS))
-        return found | {"label_only": _expected(network, stack, drawn)}
+        return found | {"label_only": _expected(network, stack, network.map.inverse(stack, drawn))}
 
     def _rows(self, column: str, name: str) -> Bool[np.ndarray, " cells"]:
         found: np.ndarray = (self.seen.obs[column].astype(str) == name).to_numpy()
         return found
 
     def _drawn(self, cells: ad.AnnData, labelled: bool) -> Tensor:
-        """Return one draw of each cell's posterior, [1, latents, cells]."""
+        """Return one draw of each cell's posterior of what the decoder reads, [1, latents, cells]."""
         network, stack, data = self.opened(cells, labelled)
         parts = []
         for start, stop in chunks(cells.n_obs, CHUNK):
@@ -98,8 +99,8 @@ class _Source:
         return _expected(network, stack, self._drawn(cells, network.reads_labels))
 
 
-def _expected(network: FCRNetwork, stack: Stack, z: Tensor) -> Genes:
-    blocks = (z[..., start:stop] for start, stop in chunks(z.shape[2], CHUNK))
+def _expected(network: FCRNetwork, stack: Stack, u: Tensor) -> Genes:
+    blocks = (u[..., start:stop] for start, stop in chunks(u.shape[2], CHUNK))
     parts = [network.observation.expected(stack, network.decode(stack, block)) for block in blocks]
     mean: Genes = torch.cat(parts, 2)[0].double().mean(1).numpy()
     return mean

@@ -34,6 +34,7 @@ class Params(FCRParams):
     decay: float = Field(0, ge=0, le=1, description="Share of the epochs, at the end, over which it falls to 0.")
     weight_decay: float = Field(4e-7, ge=0, description="L2 added to the gradient.")
     posterior: Literal["expression", "labels", "joint"] = Field("joint", description="What q(z) reads (S1).")
+    family: Literal["diagonal", "full", "flow"] = Field("diagonal", description="Shape of q(z) (see `fcr`).")
     prior: Literal["tables", "product", "concat"] = Field("concat", description="Prior of z_tx (S2).")
     relu_heads: bool = Field(True, description="ReLU on means and raw scales (S3).")
     control_from_treated: bool = Field(True, description="Control latents from the treated cell's expression (S4).")

@@ -30,6 +30,7 @@ class Params(FCRParams):
     decay: float = Field(0, ge=0, le=1, description="Share of the epochs, at the end, over which it falls to 0.")
     weight_decay: float = Field(4e-7, ge=0, description="L2 added to the gradient.")
     posterior: Literal["expression", "labels", "joint"] = Field("labels", description="What q(z) reads (see `fcr`).")
+    family: Literal["diagonal", "full", "flow"] = Field("diagonal", description="Shape of q(z) (see `fcr`).")
     prior: Literal["tables", "product", "concat"] = Field(
         "product", description="Where the conditional priors come from (see `fcr`)."
     )

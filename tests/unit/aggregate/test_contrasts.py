@@ -13,10 +13,11 @@ KEYS = ["metric", "model", "variant", "reference", "reference_variant"]
 NEEDS = {"mcc": ["latents", "truth"], "delta": ["predictions", "labels"], "nelbo": ["likelihood"]}
 
 
-def plan(*entries):
-    """Entries as name, plug-in file and, of an ablation, the file it ablates."""
+def plan(*entries, **named):
+    """Entries as name, plug-in file and, of an ablation, the file it ablates; and what entries say to compare with."""
     models = {name: {"use": use, "of": of[0] if of else ""} for name, use, *of in entries}
-    return {"models": models, "metrics": {name: {"needs": needs} for name, needs in NEEDS.items()}}
+    config = {"models": {name: {"compared_with": named.get(name)} for name in models}}
+    return {"config": config, "models": models, "metrics": {name: {"needs": needs} for name, needs in NEEDS.items()}}
 
 
 FAMILY = plan(("full", "fcr"), ("bare", "fcr_noperm", "fcr"))
@@ -108,6 +109,11 @@ def test_variants_and_scopes_are_paired_each_with_its_own():
 )
 def test_the_base_is_the_first_entry_of_the_file_ablated_or_shared(entries, bases):
     assert bases_of(plan(*entries)) == bases
+
+
+def test_an_entry_may_name_its_base():
+    entries = ("a", "fcr"), ("b", "fcr"), ("c", "fcr_sim", "fcr"), ("d", "pca")
+    assert bases_of(plan(*entries, c="b", d="a")) == {"b": "a", "c": "b", "d": "a"}
 
 
 PREDICTED = plan(("line", "additive"), ("full", "fcr"), ("bare", "fcr_noperm", "fcr"), ("mean", "training_mean"))

@@ -65,7 +65,7 @@ def normal_cost(net, stack, path, z):
 
 @pytest.mark.parametrize("scale", ["gene", "cell"])
 def test_loss_is_the_negative_elbo_without_other_terms(world, scale):
-    net = network(world, permutation=0, curriculum=False, scale=scale)
+    net = network(world, permutation=0, curriculum=False, scale=scale, family="diagonal")
     stack, seen, noise = opened(world, net, 2), batch(world, net, 2), noise_of(net, (0, 1))
     path = net.own(stack, seen)
     q = net.encode(stack, path)
@@ -79,6 +79,61 @@ def test_loss_is_the_negative_elbo_without_other_terms(world, scale):
     sums = net.validate(stack, seen, noise)
     torch.testing.assert_close(sums["nelbo"], (cost + kl).sum(1))
     torch.testing.assert_close(sums["kl"], kl.sum(1))
+
+
+@pytest.mark.parametrize("family", ["full", "flow"])
+def test_the_image_of_a_posterior_has_the_density_of_a_change_of_variables(world, family):
+    """log q(z) is that of u less the log-determinant of the map's slope, found here by automatic differentiation."""
+    net = network(world, permutation=0, curriculum=False, family=family)
+    stack, seen, noise = opened(world, net), batch(world, net), noise_of(net)
+    path = net.own(stack, seen)
+    q, p = net.encode(stack, path), net.prior(stack, seen.contexts, seen.labels)
+    u = q.mean + q.log_sd.exp() * noise["z"]
+    z = net.map(stack, u)
+    slopes = torch.stack(
+        [torch.autograd.functional.jacobian(lambda v: net.map(stack, v[None, :, None])[0, :, 0], c) for c in u[0].T]
+    )
+    log_q = torch.distributions.Normal(q.mean, q.log_sd.exp()).log_prob(u).sum(1) - torch.linalg.slogdet(slopes)[1]
+    log_p = torch.distributions.Normal(p.mean, p.log_sd.exp()).log_prob(z).sum(1)
+    cost = normal_cost(net, stack, path, u)
+    torch.testing.assert_close(net.weigher(stack, path)(noise["z"]), log_p - log_q - cost)
+    entropy = torch.distributions.Normal(q.mean, q.log_sd.exp()).entropy().sum(1)
+    kl = -entropy - torch.linalg.slogdet(slopes)[1] - log_p
+    torch.testing.assert_close(net.validate(stack, seen, noise)["nelbo"], (cost + kl).sum(1))
+    constant = 0.5 * math.log(2 * math.pi) * net.design.n_genes
+    torch.testing.assert_close(net.loss(stack, seen, noise, torch.tensor(3)), (cost + kl).mean(1) - constant)
+
+
+def test_a_full_posterior_has_the_closed_divergence_on_average(world):
+    net = network(world, permutation=0, family="full")
+    stack, seen = opened(world, net), batch(world, net)
+    path = net.own(stack, seen)
+    q, p = net.encode(stack, path), net.prior(stack, seen.contexts, seen.labels)
+    linear, offset = stack.p["flow.linear"][0, 0], stack.p["flow.offset"][0, 0, :, 0]
+    closed = [
+        torch.distributions.kl_divergence(
+            torch.distributions.MultivariateNormal(
+                linear @ q.mean[0, :, k] + offset, linear * (2 * q.log_sd[0, :, k]).exp() @ linear.T
+            ),
+            torch.distributions.MultivariateNormal(p.mean[0, :, k], (2 * p.log_sd[0, :, k]).exp().diag()),
+        )
+        for k in range(len(ROWS))
+    ]
+    generator = torch.Generator().manual_seed(0)
+    found = torch.stack(
+        [
+            net.map.draw(stack, q, torch.randn(q.mean.shape, generator=generator, dtype=DOUBLE)).divergence(p)
+            for _ in range(400)
+        ]
+    ).sum(2)
+    error = (found.mean() - sum(closed)).detach().abs()
+    assert float(error) < 4 * float(found.detach().std()) / 400**0.5
+
+
+def test_maps_need_one_network_that_reads_no_labels(world):
+    for params in ({"posterior": "labels"}, {"posterior": "joint"}, {"network": "relu"}):
+        with pytest.raises(ValueError, match="family: diagonal"):
+            network(world, **params)
 
 
 def test_counts_are_negative_binomial_around_their_library(counted):
@@ -105,7 +160,10 @@ def test_normal_expression_is_log_normalised_counts(counted):
 
 def test_control_terms_add_reconstruction_and_kl_of_partners(world):
     """The loss with them minus the loss without is what the partners alone would have, labelled as controls."""
-    on, off = (network(world, permutation=0, curriculum=False, control_terms=value) for value in (True, False))
+    on, off = (
+        network(world, permutation=0, curriculum=False, control_terms=value, family="diagonal")
+        for value in (True, False)
+    )
     stack, seen, noise = opened(world, on), batch(world, on), noise_of(on)
     added = on.loss(stack, seen, noise, torch.tensor(0)) - off.loss(stack, seen, noise, torch.tensor(0))
     controls = replace(seen, counts=seen.partner, labels=torch.full_like(seen.labels, on.design.control))
@@ -123,9 +181,7 @@ def test_similarity_compares_with_the_partners_posterior(world):
     on, off = (network(world, permutation=0, curriculum=False, similarity=value) for value in (2.0, 0.0))
     stack, seen, noise = opened(world, on), batch(world, on), noise_of(on)
     added = on.loss(stack, seen, noise, torch.tensor(0)) - off.loss(stack, seen, noise, torch.tensor(0))
-    own, partner = (
-        off.encode(stack, off.own(stack, replace(seen, counts=c))).mean for c in (seen.counts, seen.partner)
-    )
+    own, partner = (off.latents(stack, off.own(stack, replace(seen, counts=c))) for c in (seen.counts, seen.partner))
     pairs = [(m[:, :D_X], m[:, D_X + D_TX :]) for m in (own, partner)]
     treated = seen.labels != on.design.control
     torch.testing.assert_close(added, 2 * terms.similarity(*pairs, seen.has_partner, treated))
@@ -225,25 +281,32 @@ def test_nonlinear_branches_wait_for_the_curriculum(world):
         assert (float(slope.abs().max()) == 0) == waits
 
 
-@pytest.mark.parametrize("use", ["fcr", "fcr_authors"])
-def test_swapping_latents_with_everything_that_reads_them_changes_nothing(world, use):
+@pytest.mark.parametrize(
+    ("use", "params"),
+    [("fcr", {}), ("fcr", {"family": "full"}), ("fcr", {"family": "diagonal"}), ("fcr_authors", {"curriculum": True})],
+)
+def test_swapping_latents_with_everything_that_reads_them_changes_nothing(world, use, params):
     """What the curriculum does at its turns, priors apart."""
-    net = network(world, use, curriculum=True)
+    net = network(world, use, **params)
     stack, seen = opened(world, net, 2), batch(world, net, 2)
     order = torch.tensor([[2, 0, 3, 1], [1, 2, 3, 0]])
     path = net.own(stack, seen)
-    before = net.encode(stack, path)
+    before, z = net.encode(stack, path), net.latents(stack, path)
     decoded = net.decode(stack, before.mean)
     with torch.no_grad():
         net._permute(stack, order)
     after = net.encode(stack, path)
-    for old, new in ((before.mean, after.mean), (before.log_sd, after.log_sd)):
-        torch.testing.assert_close(new, torch.stack([old[k, order[k]] for k in (0, 1)]))
+    torch.testing.assert_close(net.latents(stack, path), torch.stack([z[k, order[k]] for k in (0, 1)]))
     torch.testing.assert_close(net.decode(stack, after.mean), decoded)
+    if net.map.flow is None:
+        torch.testing.assert_close(after.log_sd, torch.stack([before.log_sd[k, order[k]] for k in (0, 1)]))
+    else:
+        torch.testing.assert_close(net.map.inverse(stack, net.latents(stack, path)), before.mean)
 
 
-def test_linear_parts_start_at_principal_components(world):
-    net = network(world)
+@pytest.mark.parametrize("family", ["diagonal", "flow"])
+def test_linear_parts_start_at_principal_components(world, family):
+    net = network(world, family=family)
     stack = opened(world, net)
     with torch.no_grad():
         stack.p["posterior_out"].zero_()

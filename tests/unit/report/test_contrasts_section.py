@@ -24,6 +24,7 @@ def metric(label, variants, *, better="higher", shown=(), needs=("latents",)):
 
 
 PLAN = {
+    "config": {"models": {}},
     "models": {
         "line": model("Additive", "additive"),
         "full": model("Full & Co", "fcr", points=("a", "b")),
