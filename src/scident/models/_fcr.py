@@ -1,6 +1,7 @@
 """The model that every variant of FCR is: what a trained network gives (fcr.md §4-6)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import anndata as ad
@@ -12,6 +13,7 @@ from scipy.special import ndtri
 from scident import io
 from scident.engine.batches import Cells, chunks
 from scident.engine.iwelbo import log_mean_weight
+from scident.engine.progress import Schedule
 from scident.engine.stack import Stack
 from scident.engine.streams import Streams
 from scident.errors import ConfigError
@@ -46,6 +48,11 @@ class FCRModel(BatchedModel):
                 "likelihood: negative_binomial needs counts, but these cells hold real numbers; use normal"
             )
         return FCRNetwork(params, design)
+
+    @classmethod
+    def schedule(cls, params: Any) -> Schedule:
+        """Return how all members of a stack are trained."""
+        return replace(super().schedule(params), adversary_steps=params.discriminator_steps)
 
     @classmethod
     def block_names(cls, params: Any, n_latents: int) -> tuple[str, ...]:

@@ -92,6 +92,7 @@ class FCRParams(ReleasedSwitches):
     labels: float = Field(0, ge=0, description="Weight ω2 of the classifiers' cross-entropies.")
     permutation: float = Field(1, ge=0, description="Weight ω3 of the permutation discriminators' cross-entropy.")
     ramp: float = Field(0.1, ge=0, le=1, description="Share of the epochs over which ω3 rises from 0.")
+    discriminator_steps: int = Field(1, ge=1, description="Steps of the discriminators before each of the model.")
     control_terms: bool = Field(
         False, description="Add reconstruction and KL of a control cell of the same context for every cell."
     )
