@@ -235,12 +235,14 @@ def check(
     control: Annotated[str | None, typer.Option(help="Label of control cells.")] = None,
     context: Annotated[str | None, typer.Option(help="obs key of cell line, type or donor.")] = None,
     batch: Annotated[str | None, typer.Option(help="obs key of the batch.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Published dataset the file is a copy or a part of.")] = None,
 ) -> None:
     """Say in plain words what is wrong or odd about an h5ad file, and what can be run on it."""
     from scident.stages import check as stage
 
     given = {"perturbation": perturbation, "control": control, "context": context, "batch": batch}
-    found = stage.run(file, {name: value for name, value in given.items() if value is not None})
+    keys = {name: value for name, value in given.items() if value is not None}
+    found = stage.run(file, keys) if dataset is None else stage.run_published(file, dataset, keys)
     typer.echo(found.text())
     raise typer.Exit(1 if found.errors else 0)
 

@@ -21,6 +21,51 @@ class Info:
     """Where it comes from: author, year, venue, identifier."""
 
 
+@dataclass(frozen=True)
+class File:
+    """A file of a real dataset, and where to get it."""
+
+    name: str
+    """Its name in the cache."""
+    urls: tuple[str, ...]
+    """Addresses in order of preference; all give the same bytes."""
+    bytes: int | None = None
+    """Size; None: nobody said it."""
+    md5: str = ""
+    """As published, hexadecimal; empty: none was."""
+    sha256: str = ""
+    """As published, hexadecimal; empty: none was."""
+    verified: bool = True
+    """False: size or checksum stand in one place only and may be wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What a published file calls the columns of the data contract: names to try in turn; none: it has no such column.
+
+    Every column that is named must be there; what `DatasetInfo.unverified` lists is missed with a warning only.
+    """
+
+    perturbation: tuple[str, ...] = ("perturbation",)
+    control: str = "control"
+    """The label of unperturbed cells, once labels are cleaned."""
+    context: tuple[str, ...] = ()
+    dose: tuple[str, ...] = ()
+    batch: tuple[str, ...] = ()
+    gene: tuple[str, ...] = ()
+    """Column of var with the gene symbols; none, or not there: the index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much there is of a dataset; None: not known, so not checked."""
+
+    cells: int | None = None
+    genes: int | None = None
+    perturbations: int | None = None
+    """Cleaned labels other than the control."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo(Info):
     """A real dataset."""
@@ -29,6 +74,21 @@ class DatasetInfo(Info):
     organism: str = "see source"
     gives_truth: bool = False
     """True: ``load`` always returns true latents; a file that may have them says so by a parameter ``truth``."""
+    doi: str = ""
+    files: tuple[File, ...] = ()
+    """What it is downloaded from, the default first; none: nothing is downloaded."""
+    columns: Columns = Columns()
+    stored: Size = Size()
+    """What the published file holds."""
+    loaded: Size = Size()
+    """What ``load`` keeps of it with default parameters."""
+    good_for: str = ""
+    """What can be learned from it, in a few words."""
+    unverified: tuple[str, ...] = ()
+    """Which of cells, genes, perturbations, control, context, dose, batch, licence two independent sources did not
+    confirm: a file that differs there is loaded with a warning, one that differs elsewhere is refused."""
+    note: str = ""
+    """What a user of it must know."""
 
 
 @dataclass(frozen=True, kw_only=True)

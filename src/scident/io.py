@@ -120,8 +120,14 @@ def write_h5ad(adata: ad.AnnData, path: Path) -> None:
 
 
 def read_data(path: Path) -> ad.AnnData:
-    """Read a dataset replicate or ``train.h5ad`` and check the data contract."""
-    return _checked(path, contracts.check_data)
+    """Read a dataset replicate or ``train.h5ad`` and check the data contract.
+
+    Counts that a loader stored as small integers become float32, so that no arithmetic overflows.
+    """
+    adata = _checked(path, contracts.check_data)
+    if adata.X is not None and adata.X.dtype.kind in "iu":
+        adata.X = adata.X.astype(np.float32)
+    return adata
 
 
 def read_truth(path: Path) -> ad.AnnData:

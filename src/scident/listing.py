@@ -9,7 +9,7 @@ import pandas as pd
 
 from scident import io, registry
 from scident.errors import ContractError, PluginError, nearest
-from scident.info import Info, MetricInfo, ModelInfo
+from scident.info import DatasetInfo, Info, MetricInfo, ModelInfo
 
 TRANSIENT = ("exception", "killed", "oom")
 """First words of the reasons of a score whose own job came to grief and is worth another run.
@@ -20,7 +20,10 @@ variant_missing, a shape) and would come out the same.
 
 
 def plugin_table(what: str) -> str:
-    """Return the plug-ins of a kind as aligned columns: name, label, role or direction, source.
+    """Return the plug-ins of a kind as aligned columns: name, label, what its kind has to say, source.
+
+    A model says its role and a metric its direction; a dataset says the size of its download, its licence, the kind of
+    its checksum, what is unverified and what it is good for.
 
     Raises
     ------
@@ -42,7 +45,25 @@ def _kind_words(info: Info) -> list[str]:
         return [info.role.replace("_", " ")]
     if isinstance(info, MetricInfo):
         return [{"higher": "higher is better", "lower": "lower is better"}.get(info.better, "descriptive")]
+    if isinstance(info, DatasetInfo):
+        return _dataset_words(info)
     return []
+
+
+def _dataset_words(info: DatasetInfo) -> list[str]:
+    """Say of the file that is loaded by default how large it is, how it is checked and what is unverified."""
+    if not info.files:
+        return ["no download", info.licence, "", "", info.good_for]
+    file = info.files[0]
+    size = "size unknown" if file.bytes is None else _bytes(file.bytes)
+    kinds = [kind for kind, value in (("sha256", file.sha256), ("md5", file.md5)) if value]
+    checksum = kinds[0] if kinds else "no checksum, the first download's counts"
+    doubts = [*info.unverified, *([] if file.verified else ["file"])]
+    return [size, info.licence, checksum, f"unverified: {', '.join(doubts)}" if doubts else "verified", info.good_for]
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 
 def explanation(metric: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from scident import info as declarations
 from scident.errors import PluginError, nearest
@@ -21,6 +22,8 @@ INFO_CLASSES = {
     "models": "ModelInfo",
     "metrics": "MetricInfo",
 }
+NESTED = ("File", "Columns", "Size")
+"""Declarations that may stand among the literals of an ``info``."""
 PACKAGE = Path(__file__).parent
 _plugins: dict[tuple[str, str], Path] = {}
 
@@ -102,8 +105,7 @@ def describe(kind: str, name: str) -> declarations.Info:
     if call is None or _class_name(call) != INFO_CLASSES[kind]:
         raise PluginError(f"{path.name}: a file of {kind} must hold `info = {INFO_CLASSES[kind]}(...)`")
     try:
-        arguments = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-        found: declarations.Info = getattr(declarations, INFO_CLASSES[kind])(**arguments)
+        found: declarations.Info = getattr(declarations, INFO_CLASSES[kind])(**_arguments(call))
     except (ValueError, TypeError) as error:
         raise PluginError(f"{path.name}: the arguments of `info` must be known literals: {error}") from error
     return found
@@ -182,6 +184,19 @@ def _info_call(path: Path) -> ast.Call | None:
         if named and isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             return node.value
     return None
+
+
+def _arguments(call: ast.Call) -> dict[str, Any]:
+    return {k.arg: _literal(k.value) for k in call.keywords if k.arg}
+
+
+def _literal(node: ast.expr) -> Any:
+    """Evaluate a literal, in which a declaration such as ``File(...)`` may stand for a value."""
+    if isinstance(node, ast.Tuple):
+        return tuple(map(_literal, node.elts))
+    if isinstance(node, ast.Call) and _class_name(node) in NESTED and not node.args:
+        return getattr(declarations, str(_class_name(node)))(**_arguments(node))
+    return ast.literal_eval(node)
 
 
 def _class_name(call: ast.Call | None) -> str | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from _cells import cells
+from _miniatures import MINIATURES, publish
 from scident import contracts, registry
 from scident.datasets.base import Dataset
 
@@ -38,10 +39,13 @@ def test_name_is_not_a_simulators_too(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_load_gives_data_that_keep_their_contract(name, tmp_path):
+def test_load_gives_data_that_keep_their_contract(name, monkeypatch, tmp_path):
     module = registry.load("datasets", name)
     local = "path" in module.Params.model_fields
     if local:
         cells().write_h5ad(tmp_path / "mine.h5ad")
+    if module.info.files:
+        assert name in MINIATURES, f"add a miniature of the file of {name} to tests/_miniatures.py"
+        publish(name, monkeypatch, tmp_path)
     params = module.Params(path=str(tmp_path / "mine.h5ad")) if local else module.Params()
     contracts.check_data(module.load(params, tmp_path / "cache"))

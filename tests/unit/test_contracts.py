@@ -53,6 +53,12 @@ def test_every_score_row_carries_its_hashes():
     assert set(contracts.HASHES) <= set(contracts.TABLES["scores"].columns)
 
 
+def test_small_unsigned_integers_are_counts():
+    adata = mapped()
+    adata.X = adata.X.astype(np.uint16)
+    contracts.check_counts(adata)
+
+
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("value", [-1.0, 0.5, np.nan, np.inf])
 def test_counts_must_be_whole_finite_and_not_negative(form, value):

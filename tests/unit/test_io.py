@@ -5,6 +5,7 @@ import stat
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from _cells import mapped
 from scident import io
@@ -18,6 +19,16 @@ def parts(part="train"):
 def half(path):
     path.write_text("half")
     raise RuntimeError
+
+
+def test_counts_stored_as_small_integers_are_read_as_floats_of_the_same_value(tmp_path):
+    adata = mapped()
+    wanted = adata.X.copy()
+    adata.X = sparse.csr_matrix(adata.X.astype(np.uint16))
+    io.write_h5ad(adata, tmp_path / "r0.h5ad")
+    found = io.read_data(tmp_path / "r0.h5ad").X
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found.toarray(), wanted)
 
 
 def test_atomic_leaves_only_the_finished_file(tmp_path):

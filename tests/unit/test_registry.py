@@ -9,6 +9,7 @@ import pytest
 
 from scident import registry
 from scident.errors import PluginError
+from scident.info import File, Size
 
 ALL = [(kind, name) for kind in registry.INFO_CLASSES for name in registry.known(kind)]
 METRIC = '''"""A metric."""
@@ -106,6 +107,27 @@ def test_describe_says_what_is_wrong_with_an_info(plugins, write, old, new, says
     else:
         with pytest.raises(PluginError, match=says):
             registry.describe("metrics", "mine")
+
+
+NESTED = """from scident.info import DatasetInfo, File, Size
+info = DatasetInfo(
+    label="Mine", source="me", files=(File(name="a.h5ad", urls=("https://x/a",), bytes=3),), stored=Size(cells=5)
+)
+"""
+
+
+def test_describe_reads_declarations_inside_an_info(plugins, write):
+    plugins([write(NESTED)])
+    found = registry.describe("datasets", "mine")
+    assert found.files == (File(name="a.h5ad", urls=("https://x/a",), bytes=3),)
+    assert found.stored == Size(cells=5)
+
+
+@pytest.mark.parametrize("other", ["open('a')", "File(**{})", "Size(cells=int(5))", "Size(5)"])
+def test_describe_calls_nothing_but_declarations_with_named_literals(plugins, write, other):
+    plugins([write(NESTED.replace("Size(cells=5)", other))])
+    with pytest.raises(PluginError, match="must be known literals"):
+        registry.describe("datasets", "mine")
 
 
 def test_load_of_a_file_that_fails_names_file_and_cause_and_leaves_nothing(plugins, write):

@@ -20,7 +20,7 @@ def counts(adata: ad.AnnData) -> list[str]:
     """Judge X: finite whole numbers, none below 0, no cell without any."""
     if adata.n_obs == 0 or adata.n_vars == 0:
         return [f"has {adata.n_obs} cells and {adata.n_vars} genes; give a file with at least one of each"]
-    wrong = _not_counts(adata.X)
+    wrong = not_counts(adata.X)
     if wrong is not None:
         return [f"X {wrong}; put the raw counts there{_elsewhere(adata)}"]
     empty = np.flatnonzero(np.asarray(adata.X.sum(axis=1)).ravel() == 0)
@@ -32,7 +32,7 @@ def counts(adata: ad.AnnData) -> list[str]:
     return []
 
 
-def _not_counts(x: Any) -> str | None:  # a dense or sparse matrix, or None
+def not_counts(x: Any) -> str | None:  # a dense or sparse matrix, or None
     """Say why a matrix cannot hold counts, or None if it can."""
     if x is None:
         return "is empty"
@@ -54,10 +54,10 @@ def _not_counts(x: Any) -> str | None:  # a dense or sparse matrix, or None
     return None
 
 
-def names(adata: ad.AnnData) -> list[str]:
+def names(cells: pd.Index, genes: pd.Index) -> list[str]:
     """Judge cell and gene names: each occurs once."""
     found = []
-    for index, what, where in ((adata.obs_names, "cell", "obs_names"), (adata.var_names, "gene", "var_names")):
+    for index, what, where in ((cells, "cell", "obs_names"), (genes, "gene", "var_names")):
         repeated = index[index.duplicated()].unique()
         if len(repeated):
             found.append(
@@ -161,9 +161,9 @@ def oddities(adata: ad.AnnData, key: str) -> list[str]:
 def _elsewhere(adata: ad.AnnData) -> str:
     """Say where the raw counts are, if they are in the file."""
     for name, layer in adata.layers.items():
-        if _not_counts(layer) is None:
+        if not_counts(layer) is None:
             return f" (layers[{name!r}] holds whole numbers: `adata.X = adata.layers[{name!r}]`)"
-    if adata.raw is not None and _not_counts(adata.raw.X) is None:
+    if adata.raw is not None and not_counts(adata.raw.X) is None:
         return " (raw.X holds whole numbers: `adata = adata.raw.to_adata()`)"
     return ""
 

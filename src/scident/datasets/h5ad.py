@@ -110,7 +110,7 @@ def read(path: Path) -> ad.AnnData:
 
 def inspect(adata: ad.AnnData, params: Params) -> tuple[list[str], list[str]]:
     """Return what forbids using the file and what is merely odd, one sentence each, without the file's name."""
-    errors = _check.counts(adata) + _check.names(adata)
+    errors = _check.counts(adata) + _check.names(adata.obs_names, adata.var_names)
     for role, key in (("perturbation", params.perturbation), ("context", params.context), ("batch", params.batch)):
         errors += _check.column(adata, role, key)
     notes = [] if errors else _check.oddities(adata, params.perturbation)

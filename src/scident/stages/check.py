@@ -7,12 +7,14 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import yaml
 from pydantic import ValidationError
 from scipy import sparse
 
-from scident.datasets import _check, h5ad
-from scident.errors import ConfigError, DataError
+from scident import registry
+from scident.datasets import _check, _published, h5ad
+from scident.errors import ConfigError, DataError, nearest
 
 
 @dataclass(frozen=True)
@@ -65,25 +67,85 @@ def run(path: Path, params: Mapping[str, Any] | None = None) -> Report:
     return Report(errors, notes, [] if errors else _summary(adata, resolved))
 
 
-def _summary(adata: ad.AnnData, params: h5ad.Params) -> list[str]:
-    sizes = adata.obs[params.perturbation].astype(str).value_counts()
-    perturbed = sizes[sizes.index != params.control]
-    controls = f"{sizes.loc[params.control]:,} ({params.control!r})" if params.control in sizes.index else "none"
-    contexts = 1 if params.context is None else adata.obs[params.context].nunique()
-    x = adata.X
-    per_cell = np.asarray(x.sum(axis=1)).ravel()
-    genes = x.getnnz(axis=1) if sparse.issparse(x) else np.count_nonzero(x, axis=1)
-    given = ", ".join(params.model_dump(exclude_defaults=True, exclude={"path"}))
-    first = f" (first set {given} of datasets.local in that file)" if given else ""
+def run_published(path: Path, dataset: str, keys: Mapping[str, Any] | None = None) -> Report:
+    """Look at a copy, or a part, of a published file as the dataset's loader does.
+
+    What differs from the published file, as in a part of it, is a note here; the data stage refuses such a file.
+
+    Parameters
+    ----------
+    path
+        The h5ad file.
+    dataset
+        A file in ``datasets/`` that downloads.
+    keys
+        Keys of the columns, of which none may be given: the dataset knows its own.
+
+    Raises
+    ------
+    ConfigError
+        The dataset is not a published one, or a key is given.
+    """
+    module = registry.load("datasets", dataset)
+    if not hasattr(module, "LAYOUT"):
+        known = [name for name in registry.known("datasets") if hasattr(registry.load("datasets", name), "LAYOUT")]
+        raise ConfigError(f"check: {dataset!r} is no published dataset; known: {known}.{nearest(dataset, known)}")
+    if keys:
+        raise ConfigError(f"check: {dataset} knows its own columns; leave out {sorted(keys)} or --dataset")
+    notes: list[str] = []
+
+    def judge(claim: str, sentence: str) -> None:
+        doubt = ", though the published number was never verified" if claim in module.info.unverified else ""
+        notes.append(f"not the published file: {sentence}{doubt}")
+
+    try:
+        adata = _published.read(path, module.info, module.LAYOUT, module.Params(), judge)
+    except DataError as error:
+        return Report(errors=[str(error).removeprefix(f"{path}: ")])
+    return Report(notes=notes + _check.oddities(adata, "perturbation"), summary=_published_summary(adata, dataset))
+
+
+def _published_summary(adata: ad.AnnData, dataset: str) -> list[str]:
+    control = adata.obs.loc[adata.obs["is_control"], "perturbation"].astype(str)
+    counted = {name: adata.obs[name].nunique() for name in ("context", "dose", "batch") if name in adata.obs}
+    return [
+        *_facts(adata, "perturbation", None if control.empty else control.iloc[0]),
+        *(f"{name + 's' if name != 'batch' else 'batches':<20}{number:,}" for name, number in counted.items()),
+        *_counts(adata),
+        f"in a configuration  datasets: {{{dataset}: }}",
+    ]
+
+
+def _facts(adata: ad.AnnData, perturbation: str, control: str | None) -> list[str]:
+    sizes: pd.Series[int] = adata.obs[perturbation].astype(str).value_counts()
+    perturbed = sizes[sizes.index != control]
+    controls = "none" if control not in sizes.index else f"{sizes.loc[str(control)]:,} ({control!r})"
     return [
         f"cells               {adata.n_obs:,}",
         f"genes               {adata.n_vars:,}",
         f"perturbations       {len(perturbed):,}, cells of each {_check.spread(perturbed)} (min – median – max)",
         f"control cells       {controls}",
-        f"contexts            {contexts:,}" + ("" if params.context is None else f" (obs[{params.context!r}])"),
-        f"counts per cell     {_check.spread(per_cell)}",
+    ]
+
+
+def _counts(adata: ad.AnnData) -> list[str]:
+    x = adata.X
+    genes = x.getnnz(axis=1) if sparse.issparse(x) else np.count_nonzero(x, axis=1)
+    return [
+        f"counts per cell     {_check.spread(np.asarray(x.sum(axis=1)).ravel())}",
         f"genes per cell      {_check.spread(genes)}",
         f"zeros               {100 * (1 - genes.sum() / (adata.n_obs * adata.n_vars)):.1f} % of all values",
+    ]
+
+
+def _summary(adata: ad.AnnData, params: h5ad.Params) -> list[str]:
+    contexts = 1 if params.context is None else adata.obs[params.context].nunique()
+    given = ", ".join(params.model_dump(exclude_defaults=True, exclude={"path"}))
+    first = f" (first set {given} of datasets.local in that file)" if given else ""
+    return [
+        *_facts(adata, params.perturbation, params.control),
+        f"contexts            {contexts:,}" + ("" if params.context is None else f" (obs[{params.context!r}])"),
+        *_counts(adata),
         f"truth               {'known' if params.truth is not None else 'unknown: stability and probes only'}",
         f"run it              snakemake --cores 2 --configfile config/local.yaml --config path={params.path}{first}",
         f"in a configuration  datasets: {_entry(params)}",
