@@ -1,4 +1,4 @@
-"""The command line: one command per stage, and list, check, explain, new, schema."""
+"""The command line: one command per stage, and list, fetch, check, explain, new, schema."""
 
 import json
 import sys
@@ -25,6 +25,8 @@ File = Annotated[Path, typer.Option(help="A file or folder of the flow, see docs
 Files = Annotated[
     list[Path], typer.Argument(help="Data files of all replicates in order, then their *.truth.h5ad if used.")
 ]
+Cache = Annotated[Path, typer.Option(envvar="SCIDENT_CACHE", help="Folder for downloads.")]
+CACHE = Path("~/.cache/scident")
 Config = Annotated[str, typer.Option(help="The configuration as JSON.")]
 
 
@@ -72,9 +74,7 @@ def data(
     replicate: Annotated[int, typer.Option(help="Number of the replicate.")],
     out: File,
     truth: Annotated[Path | None, typer.Option(help="Where the truth goes, if there is one.")] = None,
-    cache: Annotated[Path, typer.Option(envvar="SCIDENT_CACHE", help="Folder for downloads.")] = Path(
-        "~/.cache/scident"
-    ),
+    cache: Cache = CACHE,
 ) -> None:
     """Load or simulate one replicate of a dataset."""
     from scident.stages import data as stage
@@ -218,6 +218,18 @@ def list_(
         return
     runs = None if configfile is None else _plan(_yaml(configfile))["runs"]
     typer.echo(failed_jobs(results, runs))
+
+
+@app.command()
+def fetch(
+    dataset: str,
+    file: Annotated[str | None, typer.Option(help="Name of one of its files; default: the first.")] = None,
+    cache: Cache = CACHE,
+) -> None:
+    """Download a dataset ahead of a run, as where jobs have no network."""
+    from scident.listing import fetched
+
+    typer.echo(fetched(dataset, cache.expanduser(), file))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What ``scident list`` and ``scident explain`` print."""
+"""What ``scident list``, ``scident fetch`` and ``scident explain`` print."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from scident import io, registry
-from scident.errors import ContractError, PluginError, nearest
+from scident import download, io, registry
+from scident.errors import ContractError, DataError, PluginError, nearest
 from scident.info import DatasetInfo, Info, MetricInfo, ModelInfo
 
 TRANSIENT = ("exception", "killed", "oom")
@@ -97,6 +97,25 @@ def explanation(metric: str) -> str:
     text += ["", "parameters" if fields else "parameters: none"]
     text += [f"  {name} = {field.default!r}  {field.description or ''}".rstrip() for name, field in fields.items()]
     return "\n".join(text)
+
+
+def fetched(name: str, cache: Path, file: str | None = None) -> str:
+    """Download a file of a dataset, the first unless another is named; return where it is and how it was checked.
+
+    Raises
+    ------
+    PluginError, DataError
+        There is no such dataset or file, there is nothing to download, or it cannot be had.
+    """
+    info = registry.describe("datasets", name)
+    assert isinstance(info, DatasetInfo)
+    files = {entry.name: entry for entry in info.files}
+    if not files:
+        raise DataError(f"{name}: there is nothing to download; a config entry names the file it reads by `path`")
+    wanted = next(iter(files)) if file is None else file
+    if wanted not in files:
+        raise DataError(f"{name}: has no file {wanted!r}; known: {list(files)}.{nearest(wanted, files)}")
+    return f"{download.fetch(files[wanted], cache)}  {download.checksum(files[wanted], cache)}"
 
 
 def _number(bound: float) -> str:

@@ -40,8 +40,11 @@ class Tick(Protocol):
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Tick]:
-    """Yield a function that shows how far the work is: a bar on a terminal, a line every few seconds elsewhere."""
+def progress(what: str, total: int | None) -> Iterator[Tick]:
+    """Yield a function that shows how far the work is: a bar on a terminal, a line every few seconds elsewhere.
+
+    `total` is None where nobody knows it.
+    """
     if sys.stderr.isatty():
         with _bar(what, total) as tick:
             yield tick
@@ -52,13 +55,13 @@ def progress(what: str, total: int) -> Iterator[Tick]:
         nonlocal last
         if time.monotonic() - last >= EVERY_S:
             last = time.monotonic()
-            log.info("%s %d/%d %s", what, done, total, words)
+            log.info("%s %d/%s %s", what, done, "?" if total is None else total, words)
 
     yield line
 
 
 @contextmanager
-def _bar(what: str, total: int) -> Iterator[Tick]:
+def _bar(what: str, total: int | None) -> Iterator[Tick]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

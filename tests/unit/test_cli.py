@@ -25,7 +25,7 @@ SPLIT = ("split", "--parts", "p.parquet", "--train", "t.h5ad", "--digest", "d.sh
 
 def test_there_is_a_command_for_each_stage_and_each_question():
     stages = {"data", "split", "train", "infer", "score", "aggregate", "report"}
-    assert stages | {"list", "explain", "check", "new", "schema"} == set(COMMANDS)
+    assert stages | {"list", "fetch", "explain", "check", "new", "schema"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

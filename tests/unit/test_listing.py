@@ -5,10 +5,11 @@ import json
 import pandas as pd
 import pytest
 
-from scident import io, registry
+from scident import download, io, registry
 from scident.contracts import TABLES
-from scident.errors import PluginError
-from scident.listing import explanation, failed_jobs, plugin_table
+from scident.errors import DataError, PluginError
+from scident.info import DatasetInfo, File
+from scident.listing import explanation, failed_jobs, fetched, plugin_table
 
 RUN = "d/s/m"
 
@@ -153,3 +154,29 @@ def test_failed_jobs_name_what_cannot_be_read(results):
     assert failed_jobs(results) == f"{results.as_posix()}/score/{RUN}.parquet"
     (results / "train" / RUN / "s0" / "status.json").write_text("{")
     assert failed_jobs(results) == f"{results.as_posix()}/train/{RUN}/s0/status.json"
+
+
+@pytest.fixture
+def two_files(monkeypatch):
+    files = (File("small.h5ad", (), sha256="ab"), File("large.h5ad", (), md5="cd"))
+    info = DatasetInfo(label="Screen", source="somebody", files=files)
+    monkeypatch.setattr(registry, "describe", lambda kind, name: info)
+    monkeypatch.setattr(download, "fetch", lambda file, cache: cache / file.name)
+
+
+@pytest.mark.parametrize(("file", "words"), [(None, "small.h5ad  sha256 ab"), ("large.h5ad", "large.h5ad  md5 cd")])
+def test_fetched_says_where_a_file_is_and_how_it_was_checked(file, words, two_files, tmp_path):
+    assert fetched("screen", tmp_path, file) == f"{tmp_path}/{words}"
+
+
+def test_fetched_knows_the_files_of_a_dataset(two_files, tmp_path):
+    with pytest.raises(DataError, match=r"screen: has no file 'smal.h5ad'; known: .* Did you mean 'small.h5ad'\?"):
+        fetched("screen", tmp_path, "smal.h5ad")
+
+
+def test_a_file_of_the_users_is_not_fetched(tmp_path, command):
+    status, _, err = command("fetch", "h5ad", "--cache", tmp_path)
+    assert (status, err) == (
+        1,
+        "scident: h5ad: there is nothing to download; a config entry names the file it reads by `path`\n",
+    )
