@@ -12,7 +12,10 @@ GENES = 60
 
 
 def expression(obs, rng, *, cells=100, genes=GENES, panel=10):
-    """Random means of the conditions in `obs`, controls and centroid near them; the panel is the first genes."""
+    """Random means of the conditions in `obs`, controls and centroid near them; the panel is the first genes.
+
+    Cells have sd 0.8, and so have 200 control cells.
+    """
     rows = len(obs)
     base = rng.gamma(2.0, 1.0, genes)
     mean = base + rng.normal(0, 0.5, (rows, genes))
@@ -23,16 +26,18 @@ def expression(obs, rng, *, cells=100, genes=GENES, panel=10):
         mean=mean,
         sd=np.full((rows, genes), 0.8),
         control=np.tile(base, (rows, 1)),
+        control_variance=np.full((rows, genes), 0.8**2 / 200),
         centroid=np.tile(mean.mean(0), (rows, 1)),
         panel=np.tile(np.arange(genes) < panel, (rows, 1)),
     )
 
 
-def predictions(seen, means, *kinds):
+def predictions(seen, means, *kinds, variance=None):
     """The same means for each kind, rows in another order than observed."""
     order = np.arange(len(seen.obs))[::-1]
     obs = [seen.obs.iloc[order].assign(kind=kind) for kind in kinds or ("",)]
-    return Predictions(pd.concat(obs, ignore_index=True), np.concatenate([means[order]] * len(obs)))
+    each = [None if part is None else np.concatenate([part[order]] * len(obs)) for part in (means, variance)]
+    return Predictions(pd.concat(obs, ignore_index=True), *each)
 
 
 def with_responses(inputs, seed=0, kinds=KINDS):

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from scident.errors import ContractError
 
-PARTS = ("train", "val", "fit", "score", "heldout_fit", "heldout_score")
+PARTS = ("train", "val", "fit", "score", "heldout_fit", "heldout_score", "unused")
 LONGEST = 300
 """Characters of a table's fault that reach the message."""
 

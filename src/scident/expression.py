@@ -18,11 +18,14 @@ Genes = Float[np.ndarray, " genes"]
 def log_normalised(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
     """Return log1p of counts per 10,000, dense (cells without counts stay zero); X itself where it holds no counts."""
     counts = dense(cells)
-    if contracts.observation(cells) == "normal":
-        return counts
+    return counts if contracts.observation(cells) == "normal" else normalised(counts)
+
+
+def normalised(counts: Float[np.ndarray, "cells genes"]) -> Float[np.ndarray, "cells genes"]:
+    """Return log1p of counts per 10,000."""
     total = counts.sum(1, keepdims=True)
-    normalised: np.ndarray = np.log1p(counts * (1e4 / np.maximum(total, 1)))
-    return normalised
+    found: np.ndarray = np.log1p(counts * (1e4 / np.maximum(total, 1)))
+    return found
 
 
 def dense(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
@@ -40,6 +43,12 @@ class Moments:
     mean: Float[np.ndarray, "groups genes"]
     sd: Float[np.ndarray, "groups genes"]
     """Over the cells of the group; 0 of a single cell."""
+
+    @property
+    def variance(self) -> Float[np.ndarray, "groups genes"]:
+        """Sampling variance of the means."""
+        found: np.ndarray = self.sd**2 / self.cells[:, None]
+        return found
 
 
 def moments(cells: ad.AnnData, rows: Bool[np.ndarray, " cells"], by: Sequence[str]) -> Moments:
@@ -95,12 +104,25 @@ class Seen:
         mean: Genes = self.treated.mean[own].mean(0)
         return mean
 
+    def centroid_variance(self, context: str) -> Genes:
+        """Return the sampling variance of `centroid`."""
+        own = self.treated.variance[self._of(context)]
+        found: Genes = own.sum(0) / len(own) ** 2
+        return found
+
     def cells_mean(self, context: str) -> Genes | None:
         """Return the mean over treated cells of a context, of all contexts if it has none."""
         if not len(self.treated.mean):
             return None
         own = self._of(context)
         return np.asarray(np.average(self.treated.mean[own], axis=0, weights=self.treated.cells[own]))
+
+    def cells_mean_variance(self, context: str) -> Genes:
+        """Return the sampling variance of `cells_mean`, the conditions' numbers of cells as they are."""
+        own = self._of(context)
+        shares = self.treated.cells[own] / self.treated.cells[own].sum()
+        found: Genes = shares**2 @ self.treated.variance[own]
+        return found
 
     def _of(self, context: str) -> Bool[np.ndarray, " groups"]:
         own = (self.treated.obs["context"] == context).to_numpy()

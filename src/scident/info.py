@@ -103,6 +103,12 @@ class SimulatorInfo(Info):
 class SplitInfo(Info):
     """A rule that says which conditions are held out."""
 
+    whole: bool = True
+    """False: of conditions that training sees, some cells are held out; they are new cells, not new conditions."""
+    paired: bool = False
+    """True: entries of this file draw the same random numbers in a replicate, so that a series of them differs by its
+    parameters alone."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo(Info):
@@ -132,6 +138,11 @@ class ModelInfo(Info):
     """What a reader of its scores must know, such as how a penalty was chosen; printed beside them."""
     needs_blocks: bool = False
     """True: a positive control that has nothing to say where the true latents have no blocks."""
+
+    @property
+    def reads_truth(self) -> bool:
+        """Whether it is a positive control of latents; one of predictions is given observed cells instead."""
+        return self.role == "positive_control" and self.gives != ("predictions",)
 
 
 @dataclass(frozen=True, kw_only=True)

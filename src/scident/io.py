@@ -179,10 +179,15 @@ def read_latents(
 
 
 def write_predictions(path: Path, predictions: Predictions, genes: Sequence[str]) -> None:
-    """Write ``predictions.h5ad``: means in X (double, so that none moves by rounding), condition and kind in obs."""
+    """Write ``predictions.h5ad``: means in X (double, so that none moves by rounding), condition and kind in obs.
+
+    Layer ``variance`` is there if the means have a sampling variance.
+    """
     obs = predictions.obs.set_axis([str(row) for row in range(len(predictions.obs))])
     mean = predictions.mean.astype(np.float64)
-    write_h5ad(_check_predictions(ad.AnnData(mean, obs=obs, var=pd.DataFrame(index=list(genes)))), path)
+    layers = {} if predictions.variance is None else {"variance": predictions.variance.astype(np.float64)}
+    found = ad.AnnData(mean, obs=obs, var=pd.DataFrame(index=list(genes)), layers=layers)
+    write_h5ad(_check_predictions(found), path)
 
 
 def read_predictions(path: Path) -> tuple[Predictions, tuple[str, ...]]:
@@ -190,7 +195,8 @@ def read_predictions(path: Path) -> tuple[Predictions, tuple[str, ...]]:
     found = _checked(path, _check_predictions)
     obs = found.obs.reset_index(drop=True)
     labels = {name: obs[name].astype(str) for name in ("perturbation", "context", "kind")}
-    return Predictions(obs.assign(**labels), np.asarray(found.X, dtype=np.float64)), tuple(found.var_names)
+    mean, noise = np.asarray(found.X, dtype=np.float64), found.layers.get("variance")
+    return Predictions(obs.assign(**labels), mean, noise), tuple(found.var_names)
 
 
 def _check_predictions(adata: ad.AnnData) -> ad.AnnData:
@@ -205,4 +211,7 @@ def _check_predictions(adata: ad.AnnData) -> ad.AnnData:
         raise ContractError(f"{twice} conditions are predicted twice by the same kind")
     if not np.isfinite(adata.X).all():
         raise ContractError("predictions must be finite numbers")
+    noise = adata.layers.get("variance", np.zeros(0))
+    if not (np.isfinite(noise).all() and (noise >= 0).all()):
+        raise ContractError("the variance of predictions must be finite numbers, none below 0")
     return adata

@@ -52,7 +52,7 @@ class Plan:
 
     def _skipped(self, dataset: str, info: ModelInfo) -> str | None:
         """Return why a model has nothing to say on a dataset under the configured metrics, if that is plain at once."""
-        if info.role == "positive_control" and not self.has_truth(dataset):
+        if info.reads_truth and not self.has_truth(dataset):
             return "no_truth"
         if info.needs_blocks and not self.has_blocks(dataset):
             return "no_blocks"
@@ -120,7 +120,7 @@ class Plan:
         run = self.run(dataset, split, model)
         points = list(run.model.grid)
         entry = self.config.datasets[dataset]
-        world = [entry.use or dataset] if run.model.info.role == "positive_control" else []  # an oracle asks p(x|z)
+        world = [entry.use or dataset] if run.model.info.reads_truth else []  # an oracle asks p(x|z)
         more: dict[str, Any] = {"selection": self.config.selection}
         if stage != "train":
             predict = self.wants_predictions and "predictions" in run.model.info.gives

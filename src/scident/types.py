@@ -66,6 +66,11 @@ def conditions_of(obs: pd.DataFrame) -> list[dict[str, str]]:
     return [dict(zip(columns, map(str, row), strict=True)) for row in obs[columns].itertuples(index=False)]
 
 
+def parts_of(perturbation: str) -> tuple[str, ...]:
+    """Return the single perturbations that a label combines: A+B is A and B, any other label is itself."""
+    return tuple(part for part in perturbation.split("+") if part) or (perturbation,)
+
+
 KINDS = ("", "reconstruction", "counterfactual", "label_only")
 """What a predicted mean was made from: labels and seen cells alone (methods that have one way only); the scored cells
 themselves, an upper bound and no prediction; seen control cells of the context and the labels; the labels alone."""
@@ -90,3 +95,5 @@ class Predictions:
     obs: pd.DataFrame
     """The condition of each row as in `Request.conditions`, and its ``kind`` (one of `KINDS`)."""
     mean: Float[np.ndarray, "rows genes"]
+    variance: Float[np.ndarray, "rows genes"] | None = None
+    """Sampling variance of means that average cells, drawn or observed (s²/n); None: they average none."""

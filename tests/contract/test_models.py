@@ -12,7 +12,7 @@ from scipy import sparse
 
 from _tiny import N_LATENTS, member, pairs, params_of, world
 from scident import io, registry
-from scident.errors import ScidentError
+from scident.errors import NotApplicable, ScidentError
 from scident.expression import log_normalised
 from scident.info import ModelInfo
 from scident.models.base import Model
@@ -45,9 +45,11 @@ def fitted(use, seed=0, at=None):
 
 
 def knowing(use, model, truth=None):
-    """Give the truth to those who may have it."""
-    if info_of(use).role == "positive_control":
+    """Give the truth, or the other half of the scored conditions, to those who may have it."""
+    if info_of(use).reads_truth:
         model.truth = place().truth if truth is None else truth
+    elif info_of(use).role == "positive_control":
+        model.other_half = screen().val
     return model
 
 
@@ -282,7 +284,7 @@ def test_predictions_of_a_loaded_model_are_the_same_and_leave_their_input_alone(
     model, asked = predicting(use), screen().request
     before = [io.digest_cells(cells) for cells in (asked.seen, asked.scored)], asked.conditions.copy()
     save_states(tmp_path / "model.pt", {"r0.g0.s0": model.state})
-    again = model_class(use)(model.params, model.n_latents)
+    again = knowing(use, model_class(use)(model.params, model.n_latents))
     again.state = load_states(tmp_path / "model.pt")["r0.g0.s0"]
     np.testing.assert_array_equal(means(again).mean, means(model).mean)
     assert [io.digest_cells(cells) for cells in (asked.seen, asked.scored)] == before[0]
@@ -334,13 +336,16 @@ def test_fit_and_embed_leave_their_input_alone(use):
 
 
 def test_only_a_positive_control_asks_for_the_truth(use, caplog):
-    """Training never holds it; without it a positive control has nothing to say and everyone else all."""
+    """Training never holds it; without it, or the cells it may see, it has nothing to say and everyone else all."""
     with caplog.at_level(logging.CRITICAL):
         (found,) = model_class(use).fit_members([member(place(), params_of(use))])
     assert found.model.truth is None
-    if info_of(use).role == "positive_control":
+    if info_of(use).reads_truth:
         with pytest.raises(ScidentError, match="truth"):
             found.model.embed(place().cells)
+    elif info_of(use).role == "positive_control":
+        with pytest.raises(NotApplicable, match="no_other_half"):
+            said(use, found.model)
     else:
         said(use, found.model)
 

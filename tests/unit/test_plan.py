@@ -182,8 +182,15 @@ def test_positive_controls_are_skipped_where_there_is_no_truth():
     assert [found.has_truth(name) for name in ("blind", "known", "world")] == [False, True, True]
     skipped = {(run.dataset, run.model.name) for run in found.runs if run.skipped == "no_truth"}
     positive = {name for name, model in found.models.items() if model.info.role == "positive_control"}
-    assert positive
-    assert skipped == {("blind", name) for name in positive}
+    assert positive > {"half_split"}
+    assert skipped == {("blind", name) for name in positive - {"half_split"}}
+
+
+def test_the_half_split_needs_no_truth_and_is_given_none():
+    found = plan(datasets={"blind": {"use": "h5ad", "path": "mine.h5ad"}}, metrics=ASKED)
+    assert found.run("blind", "cells", "half_split").skipped is None
+    assert not found.models["half_split"].info.reads_truth
+    assert found.models["oracle_truth"].info.reads_truth
 
 
 MEANS = ("no_change", "training_mean", "context_mean", "additive")
@@ -193,7 +200,7 @@ ASKED = {"mcc_pearson": {}, "delta_r2": {}}
 def test_models_of_means_have_no_jobs_unless_a_metric_reads_predictions():
     models = {name: {} for name in ("pca", "context_mean", "additive")}
     idle = {run.model.name for run in plan(models=models).runs if run.skipped == "no_prediction"}
-    assert idle == set(MEANS)
+    assert idle == {*MEANS, "half_split"}
     found = plan(models=models, metrics=ASKED)
     assert not [run for run in found.runs if run.skipped == "no_prediction"]
     spec = found.model_spec("world", "cells", "additive", 0, "infer")

@@ -68,9 +68,9 @@ def truth_files(wildcards):
 
 
 def truth_if_control(wildcards):
-    """Return the truth files for positive controls, nothing for everybody else."""
+    """Return the truth files for positive controls of latents, nothing for everybody else."""
     run = PLAN.run(wildcards.dataset, wildcards.split, wildcards.model)
-    return truth_files(wildcards) if run.model.info.role == "positive_control" else []
+    return truth_files(wildcards) if run.model.info.reads_truth else []
 
 
 def infer_folders(wildcards):

@@ -16,6 +16,7 @@ FLOOR_MODELS = ("random_encoder", "random_projection", "label_only", "untrained"
 STABILITY_FLOOR = ("untrained",)
 RESPONSE_FLOOR = ("no_change", "training_mean", "context_mean", "additive")
 CEILING_MODEL = "oracle_noisy"
+RESPONSE_CEILING = "half_split"
 
 
 def describe_status(block: pd.DataFrame) -> tuple[str, str]:
@@ -124,9 +125,14 @@ def floor_model(means: "pd.Series[float]", plan: Mapping[str, Any], metric: str)
 
 
 def ceiling(means: "pd.Series[float]", plan: Mapping[str, Any], metric: str) -> float:
-    """Return the mean of the noisy oracle, 1 for seed stability, NaN without one (arguments as `floor_model`)."""
-    if plan["metrics"][metric]["over"] == "seeds":
-        return 1.0 if plan["metrics"][metric]["better"] == "higher" else np.nan
-    entries = [name for name, model in plan["models"].items() if model["use"] == CEILING_MODEL]
+    """Return what no model should beat, NaN where nothing says (arguments as `floor_model`).
+
+    The mean of the noisy oracle, of the half split for response prediction, 1 for seed stability.
+    """
+    declared = plan["metrics"][metric]
+    if declared["over"] == "seeds":
+        return 1.0 if declared["better"] == "higher" else np.nan
+    use = RESPONSE_CEILING if "predictions" in declared.get("needs", ()) else CEILING_MODEL
+    entries = [name for name, model in plan["models"].items() if model["use"] == use]
     known = means.reindex(entries).dropna()
     return float(known.iloc[0]) if len(known) else np.nan

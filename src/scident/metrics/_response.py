@@ -4,16 +4,17 @@ Every effect is taken against the observed mean of seen control cells, for obser
 control could be chosen to flatter (metrics.md §2f).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from scident.errors import NotApplicable
 from scident.metrics.base import Expression, Inputs, Value
-from scident.types import KINDS, condition_columns
+from scident.types import KINDS, condition_columns, parts_of
 
 PANEL = "de50"
 """Name of the variant on the genes that change most."""
@@ -32,7 +33,11 @@ class Condition:
     sd: Genes
     """Over the observed cells."""
     control: Genes
+    control_variance: Genes
+    """Sampling variance of `control`."""
     centroid: Genes
+    predicted_variance: Genes
+    """Sampling variance of `predicted`; 0 where it averages no cells."""
     cells: int
     own_targets: Bool[np.ndarray, " genes"]
     """Genes that the perturbation's name names."""
@@ -45,6 +50,21 @@ class Score:
     value: float
     attainable: float | None = None
     """Value that the true mean would get on so many observed cells; None: no closed form."""
+    missing: str = ""
+    """Why the condition has no value of its own."""
+
+
+def mean_of(scores: Sequence[Score]) -> Value:
+    """Return the unweighted mean of the conditions' values, median and sd in its note."""
+    values = np.array([one.value for one in scores])
+    said = {"median": np.median(values)}
+    if len(values) > 1:
+        said["sd"] = values.std(ddof=1)
+    attainable = [one.attainable for one in scores if one.attainable is not None]
+    if attainable:
+        said["attainable"] = np.mean(attainable)
+    note = ", ".join(f"{name}={number:.4g}" for name, number in said.items())
+    return Value(float(values.mean()), None, len(values), note=note)
 
 
 def values_of(
@@ -54,6 +74,7 @@ def values_of(
     min_cells: int,
     reference: str = "",
     panels: tuple[str, ...] = ("",),
+    overall: Callable[[Sequence[Any]], Value] = mean_of,
 ) -> list[Value]:
     """Score every kind of prediction on every panel of genes.
 
@@ -69,11 +90,13 @@ def values_of(
         What `score` reads beside observation and prediction: control or centroid; conditions without it are left out.
     panels
         Genes to score on: all (empty name) and `PANEL`.
+    overall
+        From what `score` says of all conditions to one value.
 
     Returns
     -------
-    For each kind and panel one value per condition, then their unweighted mean (median and sd over conditions in its
-    note), or why there is none. A kind that lacks a condition others are scored on has no mean.
+    For each kind and panel one value per condition, then that of all, or why there is none. A kind that lacks a
+    condition others are scored on has no overall value.
     """
     seen = inputs.expression
     if inputs.member.predictions is None:
@@ -90,16 +113,34 @@ def values_of(
     found: list[Value] = []
     names = _names(inputs, seen)
     for kind in KINDS:
-        means = _aligned(inputs, seen, kind)
+        guess = _aligned(inputs, seen, kind)
         for panel in panels:
             variant = ":".join(part for part in (kind, panel) if part)
-            chosen = scored & seen.panel.any(axis=1) if panel else scored
-            found += _over_conditions(seen, means, np.flatnonzero(chosen), score, panel, variant, names)
+            rows = np.flatnonzero(scored & seen.panel.any(axis=1) if panel else scored)
+            given = np.isfinite(guess.mean[rows]).all(axis=1)
+            if not given.any():
+                reason = "no_prediction" if len(rows) else "no_panel"
+                found.append(Value(0.0, variant=variant, missing=reason))
+                continue
+            singles = {int(row): score(_condition(seen, guess, int(row), panel)) for row in rows[given]}
+            found += _singles(seen, singles, names, variant)
+            lost = not given.all()
+            whole = Value(0.0, missing="incomplete_prediction") if lost else overall(list(singles.values()))
+            found.append(replace(whole, variant=variant))
     return found
 
 
-def _aligned(inputs: Inputs, seen: Expression, kind: str) -> Float[np.ndarray, "conditions genes"]:
-    """Return the predictions of a kind in the order of the observed conditions, NaN where there is none."""
+@dataclass(frozen=True)
+class _Guess:
+    """Predictions in the order of the observed conditions."""
+
+    mean: Float[np.ndarray, "conditions genes"]
+    """NaN where there is none."""
+    variance: Float[np.ndarray, "conditions genes"]
+
+
+def _aligned(inputs: Inputs, seen: Expression, kind: str) -> _Guess:
+    """Return the predictions of a kind."""
     predictions = inputs.member.predictions
     assert predictions is not None
     own = np.flatnonzero(predictions.obs["kind"] == kind)
@@ -108,53 +149,30 @@ def _aligned(inputs: Inputs, seen: Expression, kind: str) -> Float[np.ndarray, "
         pd.MultiIndex.from_frame(obs[columns].astype(str)) for obs in (predictions.obs.iloc[own], seen.obs)
     )
     place = given.get_indexer(wanted)
-    means = np.full(seen.mean.shape, np.nan)
-    means[place >= 0] = predictions.mean[own[place[place >= 0]]]
-    return means
+    guess = _Guess(np.full(seen.mean.shape, np.nan), np.zeros(seen.mean.shape))
+    guess.mean[place >= 0] = predictions.mean[own[place[place >= 0]]]
+    if predictions.variance is not None:
+        guess.variance[place >= 0] = predictions.variance[own[place[place >= 0]]]
+    return guess
 
 
-def _over_conditions(
-    seen: Expression,
-    means: Float[np.ndarray, "conditions genes"],
-    rows: Int[np.ndarray, " scored"],
-    score: Callable[[Condition], Score],
-    panel: str,
-    variant: str,
-    names: Sequence[str],
-) -> Iterator[Value]:
-    given = np.isfinite(means[rows]).all(axis=1)
-    if not len(rows) or not given.any():
-        reason = "no_prediction" if len(rows) else "no_panel"
-        yield Value(0.0, variant=variant, missing=reason)
-        return
-    scores = []
-    for row in rows[given]:
-        genes = seen.panel[row] if panel else np.ones(len(seen.genes), dtype=bool)
-        found = score(_condition(seen, means[row], int(row), genes))
-        scores.append(found)
-        yield Value(found.value, None, int(seen.cells[row]), names[row], variant)
-    if not given.all():
-        yield Value(0.0, variant=variant, missing="incomplete_prediction")
-        return
-    values = np.array([one.value for one in scores])
-    said = {"median": np.median(values)}
-    if len(values) > 1:
-        said["sd"] = values.std(ddof=1)
-    attainable = [one.attainable for one in scores if one.attainable is not None]
-    if attainable:
-        said["attainable"] = np.mean(attainable)
-    note = ", ".join(f"{name}={number:.4g}" for name, number in said.items())
-    yield Value(float(values.mean()), None, len(values), variant=variant, note=note)
+def _singles(seen: Expression, scores: Mapping[int, Score], names: Sequence[str], variant: str) -> Iterator[Value]:
+    for row, one in scores.items():
+        found = Value(0.0, missing=one.missing) if one.missing else Value(one.value, None, int(seen.cells[row]))
+        yield replace(found, perturbation=names[row], variant=variant)
 
 
-def _condition(seen: Expression, predicted: Genes, row: int, genes: Bool[np.ndarray, " genes"]) -> Condition:
-    named = set(seen.obs["perturbation"].iloc[row].split("+"))
+def _condition(seen: Expression, guess: _Guess, row: int, panel: str) -> Condition:
+    genes = seen.panel[row] if panel else np.ones(len(seen.genes), dtype=bool)
+    named = set(parts_of(seen.obs["perturbation"].iloc[row]))
     targets = np.array([gene in named for gene in seen.genes], dtype=bool)
     return Condition(
         observed=seen.mean[row, genes],
-        predicted=predicted[genes],
+        predicted=guess.mean[row, genes],
+        predicted_variance=guess.variance[row, genes],
         sd=seen.sd[row, genes],
         control=seen.control[row, genes],
+        control_variance=seen.control_variance[row, genes],
         centroid=seen.centroid[row, genes],
         cells=int(seen.cells[row]),
         own_targets=targets[genes],

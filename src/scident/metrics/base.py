@@ -98,6 +98,8 @@ class Expression:
     """Over the cells of a condition."""
     control: Float[np.ndarray, "conditions genes"]
     """Mean of the seen control cells of the condition's context; NaN where it has none."""
+    control_variance: Float[np.ndarray, "conditions genes"]
+    """Sampling variance of `control`."""
     centroid: Float[np.ndarray, "conditions genes"]
     """Mean over the means of training perturbations of the context, of all contexts if it has none; NaN without any."""
     panel: Bool[np.ndarray, "conditions genes"]

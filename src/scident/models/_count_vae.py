@@ -66,10 +66,15 @@ class CountVAENetwork(Network):
         self.n_genes, self.n_latents, self.n_perturbations = n_genes, n_latents, n_perturbations
         self._parameters, self._buffers = self._declare()
 
+    @property
+    def n_conditions(self) -> int:
+        """Number of inputs that tell encoder and decoder of a cell's condition: none."""
+        return 0
+
     def _declare(self) -> tuple[dict[str, Initial], dict[str, Initial]]:
         width, depth = self.params.width, self.params.layers
-        encoder, encoder_buffers = layers.trunk_parameters("encoder", self.n_genes, width, depth)
-        decoder, decoder_buffers = layers.trunk_parameters("decoder", self.n_latents, width, depth)
+        encoder, encoder_buffers = layers.trunk_parameters("encoder", self.n_genes + self.n_conditions, width, depth)
+        decoder, decoder_buffers = layers.trunk_parameters("decoder", self.n_latents + self.n_conditions, width, depth)
         heads = (
             layers.linear_parameters("mean", width, self.n_latents)
             | layers.linear_parameters("log_variance", width, self.n_latents)
@@ -85,6 +90,10 @@ class CountVAENetwork(Network):
     def buffers(self) -> dict[str, Initial]:
         """Declare the running statistics of batch normalisation."""
         return self._buffers
+
+    def beside(self, stack: Stack, batch: Batch, h: Tensor) -> Tensor:
+        """Return what encoder or decoder read beside `h` [members, features, cells] and `h` itself: `h` alone."""
+        return h
 
     def noise(self, streams: Streams, cells: int, training: bool) -> Noise:
         """Draw dropout masks (in training) and the noise of z."""
@@ -112,7 +121,8 @@ class CountVAENetwork(Network):
         self, stack: Stack, batch: Batch, training: bool = False, masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return mean and variance of q(z|x), [members, latents, cells]; `masks` are dropout's."""
-        h = layers.trunk(stack, "encoder", self.observation.read(batch), training, masks)
+        read = self.beside(stack, batch, self.observation.read(batch))
+        h = layers.trunk(stack, "encoder", read, training, masks)
         variance = layers.linear(stack, "log_variance", h).exp() + SMALLEST_VARIANCE
         return layers.linear(stack, "mean", h), variance
 
@@ -124,7 +134,7 @@ class CountVAENetwork(Network):
         """Return mean(R + beta × warm-up × KL) and global terms, [members]; of R only what has a slope."""
         mean, variance = self.encode(stack, batch, training=True, masks=noise.get("keep"))
         z = mean + variance.sqrt() * noise["z"]
-        out = self.decode(stack, z, training=True)
+        out = self.decode(stack, self.beside(stack, batch, z), training=True)
         r = self.observation.training_loss(stack, batch, out)
         kl = self.divergence(stack, mean, variance, batch.labels, noise)
         weight = warm_up(epoch, stack.h["warmup_epochs"])
@@ -139,7 +149,7 @@ class CountVAENetwork(Network):
         """Return (R, KL) of each cell in evaluation mode with one draw of z and mask, nats: [members, cells] each."""
         mean, variance = self.encode(stack, batch)
         z = mean + variance.sqrt() * noise["z"]
-        r = self.observation.loss(stack, batch, self.decode(stack, z, training=False))
+        r = self.observation.loss(stack, batch, self.decode(stack, self.beside(stack, batch, z), training=False))
         return r, self.divergence(stack, mean, variance, batch.labels, noise)
 
     def log_weight(
@@ -164,6 +174,7 @@ class CountVAENetwork(Network):
 
     def varying_likelihood(self, stack: Stack, batch: Batch, hidden: list[tuple[Tensor, Tensor]], z: Tensor) -> Tensor:
         """Return what of log p(x|z) depends on z, nats: [members, cells]."""
+        z = self.beside(stack, batch, z)
         for weight, bias in hidden:
             z = torch.relu(layers.affine(weight, bias, z))
         return self.observation.varying(stack, batch, layers.linear(stack, "logits", z))

@@ -10,6 +10,7 @@ from jaxtyping import Int, Shaped
 
 from scident import contracts
 from scident.errors import ConfigError, ScidentError
+from scident.types import parts_of
 
 BLOCKS = ("x", "tx", "t")
 """Blocks of latents in the order they stand in: context, interaction, perturbation (fcr.md §1)."""
@@ -33,6 +34,13 @@ class Design:
     """Code of the control among the perturbations; None: no training cell is a control."""
     blocks: tuple[str, ...] | None
     """Block of each latent, in the order x, tx, t; None: the model has no blocks."""
+    parts: tuple[tuple[int, ...], ...] = ()
+    """Numbers of the single perturbations that each perturbation combines; none for the control."""
+
+    @property
+    def n_parts(self) -> int:
+        """Number of single perturbations, alone or in combinations."""
+        return 1 + max((part for parts in self.parts for part in parts), default=-1)
 
     @property
     def n_contexts(self) -> int:
@@ -58,7 +66,15 @@ def design_of(train: ad.AnnData, n_latents: int, blocks: tuple[str, ...] | None 
         observation=contracts.observation(train),
         control=int(codes[0]) if len(codes) else None,
         blocks=blocks,
+        parts=_numbered(labels.categories, int(codes[0]) if len(codes) else None),
     )
+
+
+def _numbered(labels: pd.Index, control: int | None) -> tuple[tuple[int, ...], ...]:
+    """Return the numbers, in the order of their names, of the single perturbations that make up each label."""
+    made_of = [() if code == control else parts_of(str(label)) for code, label in enumerate(labels)]
+    number = {part: i for i, part in enumerate(sorted({part for parts in made_of for part in parts}))}
+    return tuple(tuple(number[part] for part in parts) for parts in made_of)
 
 
 def block_names(sizes: tuple[int, int, int] | None, n_latents: int) -> tuple[str, ...]:
@@ -119,4 +135,5 @@ def recalled(
         observation=contracts.observation(cells),
         control=None if control < 0 else control,
         blocks=blocks,
+        parts=_numbered(cells.obs["perturbation"].cat.categories, None if control < 0 else control),
     )

@@ -21,10 +21,17 @@ class MeanModel(Model):
     def mean(self, seen: Seen, condition: Mapping[str, str]) -> Genes | None:
         """Return the mean predicted for a condition, or None where it is not defined."""
 
+    def variance(self, seen: Seen, condition: Mapping[str, str]) -> Genes:
+        """Return the sampling variance of a mean of cells; 0 where the prediction is none and its error its own."""
+        return np.zeros(seen.control.mean.shape[1])
+
     def predict(self, request: Request, rng: np.random.Generator) -> Predictions:
         """Ask for the mean of every condition; those without one get no row."""
         seen = Seen.of(request.seen)
-        found = [self.mean(seen, condition) for condition in conditions_of(request.conditions)]
+        asked = conditions_of(request.conditions)
+        found = [self.mean(seen, condition) for condition in asked]
         given = np.array([mean is not None for mean in found], dtype=bool)
-        means = np.array([mean for mean in found if mean is not None]).reshape(given.sum(), request.seen.n_vars)
-        return Predictions(request.conditions[given].assign(kind="").reset_index(drop=True), means)
+        shape = given.sum(), request.seen.n_vars
+        means = np.array([mean for mean in found if mean is not None]).reshape(shape)
+        noise = np.array([self.variance(seen, asked[row]) for row in np.flatnonzero(given)]).reshape(shape)
+        return Predictions(request.conditions[given].assign(kind="").reset_index(drop=True), means, noise)

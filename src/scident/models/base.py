@@ -63,6 +63,8 @@ class Model(ABC):
     """Whether `retrain_members` does anything; asked where perturbations are held out."""
     truth: ad.AnnData | None = None
     """The truth file of the cells to embed; the infer stage sets it for positive controls and for nobody else."""
+    other_half: ad.AnnData | None = None
+    """Cells of the scored conditions that are not scored (parts fit and heldout_fit), given like the truth."""
 
     def __init__(self, params: PluginParams, n_latents: int) -> None:
         self.params = params
@@ -99,6 +101,13 @@ class Model(ABC):
         Only asked of models that give a likelihood.
         """
         raise ScidentError(f"{type(self).__name__} declares a likelihood but does not implement one")
+
+    def knows(self, cells: ad.AnnData) -> bool:
+        """Whether the likelihood of cells of held-out conditions is defined as it stands.
+
+        Only asked of models whose likelihood depends on labels: a combination may be made of labels trained on.
+        """
+        return False
 
     def predict(self, request: Request, rng: np.random.Generator) -> Predictions:
         """Return the mean expression of the conditions asked for; a condition it cannot predict has no row.

@@ -28,3 +28,7 @@ class ContextMean(MeanModel):
     def mean(self, seen: Seen, condition: Mapping[str, str]) -> Genes | None:
         """Return the mean over cells."""
         return seen.cells_mean(condition["context"])
+
+    def variance(self, seen: Seen, condition: Mapping[str, str]) -> Genes:
+        """Return its sampling variance."""
+        return seen.cells_mean_variance(condition["context"])

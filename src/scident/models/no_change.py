@@ -34,3 +34,10 @@ class NoChange(MeanModel):
             raise NotApplicable("no_control")
         own = seen.controls.get(condition["context"])
         return np.mean(list(seen.controls.values()), axis=0) if own is None else own
+
+    def variance(self, seen: Seen, condition: Mapping[str, str]) -> Genes:
+        """Return the sampling variance of the control mean."""
+        noise = seen.control.variance
+        own = (seen.control.obs["context"] == condition["context"]).to_numpy()
+        found: Genes = noise[own].sum(0) if own.any() else noise.sum(0) / len(noise) ** 2
+        return found

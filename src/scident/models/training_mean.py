@@ -28,3 +28,7 @@ class TrainingMean(MeanModel):
     def mean(self, seen: Seen, condition: Mapping[str, str]) -> Genes | None:
         """Return the mean of the centroids."""
         return seen.centroid(condition["context"])
+
+    def variance(self, seen: Seen, condition: Mapping[str, str]) -> Genes:
+        """Return its sampling variance."""
+        return seen.centroid_variance(condition["context"])

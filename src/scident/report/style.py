@@ -52,6 +52,8 @@ REASONS = {
     "no_blocks": "the latents have no blocks",
     "no_prediction": "no prediction of this kind, or nobody asked for one",
     "incomplete_prediction": "some of the conditions that others are scored on are not predicted",
+    "weak_response": "the response is not told from noise, so nothing is measured against it",
+    "no_other_half": "the split leaves no cells of these conditions that are neither trained on nor scored",
     "no_panel": "no cells but the scored ones from which to choose genes",
     "no_control": "the context has no control cells to compare with",
     "no_world": "the truth came with a file, so the decoder is unknown",

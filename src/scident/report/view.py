@@ -11,7 +11,16 @@ from jaxtyping import Float
 
 from scident import io
 from scident.aggregate.intervals import SEED_SD, SEED_SE, T_OVER_REPLICATES
-from scident.aggregate.units import CEILING_MODEL, SELECTED, at_selection, ceiling, entries_of, floor_model, per_unit
+from scident.aggregate.units import (
+    CEILING_MODEL,
+    RESPONSE_CEILING,
+    SELECTED,
+    at_selection,
+    ceiling,
+    entries_of,
+    floor_model,
+    per_unit,
+)
 from scident.info import HELDOUT_PROTOCOLS
 from scident.metrics.base import SCOPES_OF_PROTOCOL
 from scident.report import style
@@ -203,8 +212,8 @@ def order_of_models(plan: Plan, head: Headline | None) -> list[str]:
 
 
 def is_ceiling(plan: Plan, model: str) -> bool:
-    """Whether a model entry is the oracle that sets the ceiling."""
-    return bool(plan["models"][model]["use"] == CEILING_MODEL)
+    """Whether a model entry sets a ceiling, of latents or of predictions."""
+    return bool(plan["models"][model]["use"] in {CEILING_MODEL, RESPONSE_CEILING})
 
 
 def _row(plan: Plan, record: dict[Any, Any], units: pd.DataFrame) -> Row:

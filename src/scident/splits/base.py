@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     HeldOut = pd.Series[bool]
 else:  # pandas' own class takes no subscript
     HeldOut = pd.Series
-"""For each cell (index = obs_names), whether its condition is held out."""
+"""For each cell (index = obs_names), whether its condition is held out; NA (dtype boolean): nobody uses the cell."""
 
 
 @runtime_checkable

@@ -15,7 +15,8 @@ from scident.types import Scope, condition_columns, conditions_of
 PANEL = 50
 """Genes of a panel (fcr.md §7)."""
 HALF = {"score": "fit", "heldout_score": "heldout_fit"}
-"""Scored part -> the part a panel is chosen on where the condition has no training cells."""
+"""Scored part -> the part of the same conditions that nobody scores: a panel is chosen on it where a condition has no
+training cells, and `half_split` predicts its means."""
 
 
 def observed(data: Path, part: Shaped[np.ndarray, " cells"]) -> dict[Scope, Expression]:
@@ -24,6 +25,7 @@ def observed(data: Path, part: Shaped[np.ndarray, " cells"]) -> dict[Scope, Expr
     control = cells.obs["is_control"].to_numpy(dtype=bool)
     columns = condition_columns(cells.obs)
     seen = Seen.of(io.subset(cells, np.isin(part, ("train", "val"))))
+    noise = dict(zip(seen.control.obs["context"], seen.control.variance, strict=True))
     found: dict[Scope, Expression] = {}
     for scope in PREDICTED:
         (scored,) = SCOPES[scope][1]
@@ -39,6 +41,7 @@ def observed(data: Path, part: Shaped[np.ndarray, " cells"]) -> dict[Scope, Expr
             mean=own.mean,
             sd=own.sd,
             control=_stacked([seen.controls.get(row["context"]) for row in rows], cells.n_vars),
+            control_variance=_stacked([noise.get(row["context"]) for row in rows], cells.n_vars),
             centroid=_stacked([seen.centroid(row["context"]) for row in rows], cells.n_vars),
             panel=np.array([_panel(row, (seen.treated, half), seen.control) for row in rows]),
         )

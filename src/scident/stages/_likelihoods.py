@@ -29,7 +29,7 @@ class World:
     def scored(self) -> np.ndarray:
         """Cells some scope scores: all but training cells, and these too where published code scores them."""
         released = not np.isin(self.part, ["fit", "score"]).any()
-        scored: np.ndarray = (self.part != "train") | released
+        scored: np.ndarray = ((self.part != "train") | released) & (self.part != "unused")
         return scored
 
 
@@ -40,7 +40,7 @@ def likelihoods(
 
     Protocol "" is the trained model: all scored cells, or, where the bound depends on the perturbation label, those
     whose label was trained on. After a second training held-out cells are scored by that model, and by models that
-    adapt also after fitting (metrics.md §2e).
+    adapt also after fitting (metrics.md §2e); without one, by models of labels that know these too (`Model.knows`).
 
     Parameters
     ----------
@@ -69,6 +69,8 @@ def likelihoods(
             protocol, fit = ("finetuned_half", halves) if halves.any() else ("finetuned_insample", last)
             adapted = ready.adapt(io.subset(world.cells, fit), stream, not halves.any())
             frames.append(_bounds(adapted, world, last, protocol, stream, samples))
+    elif info.label_conditioned and last.any() and model.knows(io.subset(world.cells, last)):
+        frames.append(_bounds(model, world, last, "zero_shot", stream, samples))
     return pd.concat(frames, ignore_index=True)
 
 

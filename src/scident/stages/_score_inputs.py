@@ -180,7 +180,8 @@ def _read_predictions(path: Path, genes: tuple[str, ...]) -> Predictions:
     order = pd.Index(named).get_indexer(pd.Index(genes))
     if len(named) != len(genes) or (order < 0).any():
         raise ContractError(f"shape: predictions of {len(named)} genes lack {int((order < 0).sum())} of {len(genes)}")
-    return replace(found, mean=found.mean[:, order])
+    noise = None if found.variance is None else found.variance[:, order]
+    return replace(found, mean=found.mean[:, order], variance=noise)
 
 
 def _bounds(rows: pd.DataFrame, cells: pd.Index, asked: bool) -> Likelihood:

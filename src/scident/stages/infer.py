@@ -14,6 +14,7 @@ from scident.errors import NonFiniteError, NotApplicable, reason_of
 from scident.info import ModelInfo
 from scident.models.base import Model
 from scident.stages._cost import measured
+from scident.stages._expression import HALF
 from scident.stages._likelihoods import World, likelihoods
 from scident.stages._members import Spec, load_states, member_id, members_table, model_class, status
 from scident.stages._prediction import predicted
@@ -47,7 +48,7 @@ def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], pa
     table = written_members(spec, info.stochastic)
     with io.atomic_folder(out) as folder:
         with measured() as costs:
-            known = truth if info.role == "positive_control" else ()
+            known = truth if info.reads_truth else ()
             for replicate in sorted(set(table["replicate"])):
                 world = World(replicate, data, known, cut)  # one replicate in memory at a time
                 for fit, rows in table[table["replicate"] == replicate].groupby("fitted_as"):
@@ -104,6 +105,8 @@ def _infer(
         model = model_class(spec["use"])(params, spec["n_latents"])
         model.state = state
         model.truth = world.truth
+        if info.role == "positive_control" and spec["predict"]:
+            model.other_half = io.subset(world.cells, world.rows(*HALF.values()))
         _write(spec, info, row, model, world, folder, retrained)
     except NotApplicable as reason:
         return "not_applicable", reason.reason

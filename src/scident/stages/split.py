@@ -26,6 +26,8 @@ SHARES = (("train", 72), ("val", 8), ("fit", 10), ("score", 10))
 HELDOUT_SHARES = (("heldout_fit", 50), ("heldout_score", 50))
 """Per cent of the cells of each held-out condition."""
 SEEN = ("train", "val")
+UNUSED = "unused"
+"""Part of cells that nobody trains on and nobody scores."""
 
 
 def run(spec: Mapping[str, Any], data: Sequence[Path], parts: Path, train: Path, digest: Path) -> None:
@@ -51,9 +53,12 @@ def run(spec: Mapping[str, Any], data: Sequence[Path], parts: Path, train: Path,
     tables, seen = [], []
     for replicate, path in zip(spec["replicates"], data, strict=True):
         adata = io.read_data(path)
-        stream = rng.generator("split", dataset=spec["dataset"], replicate=replicate, split=spec["name"])
-        heldout = _held_out(module.assign(adata, params, stream), adata, spec["use"])
-        part = cut(adata.obs, heldout, spec["protocol"], stream)
+        names = {"dataset": spec["dataset"], "replicate": replicate}
+        stream = rng.generator("split", **names, split=spec["name"])
+        drawn = rng.generator("split:assign", **names, split=spec["use"]) if module.info.paired else stream
+        heldout, used = _held_out(module.assign(adata, params, drawn), adata, spec["use"])
+        part = np.full(adata.n_obs, UNUSED, dtype=object)
+        part[used] = cut(adata.obs[used], heldout[used], spec["protocol"], stream)
         _need_training(part, spec)
         tables.append(
             pd.DataFrame({"replicate": replicate, "cell_id": adata.obs_names, "part": part, "heldout": heldout})
@@ -124,13 +129,17 @@ def _shared_out(
     return np.repeat(np.array([name for name, _ in shares], dtype=object), np.diff(borders))
 
 
-def _held_out(found: object, adata: ad.AnnData, use: str) -> Bool[np.ndarray, " cells"]:
-    whole = isinstance(found, pd.Series) and found.index.equals(adata.obs_names) and found.dtype == bool
-    if not whole or not isinstance(found, pd.Series):
+def _held_out(
+    found: object, adata: ad.AnnData, use: str
+) -> tuple[Bool[np.ndarray, " cells"], Bool[np.ndarray, " cells"]]:
+    """Return which cells are held out, and which are used at all."""
+    known = isinstance(found, pd.Series) and found.index.equals(adata.obs_names) and found.dtype in (bool, "boolean")
+    if not known or not isinstance(found, pd.Series):
         raise PluginError(
-            f"splits/{use}.py: assign must return a Series of bool with the cell names as index, in order"
+            f"splits/{use}.py: assign must return a Series of bool (or boolean, NA for unused cells) with the cell "
+            "names as index, in order"
         )
-    return found.to_numpy()
+    return found.fillna(False).to_numpy(dtype=bool), found.notna().to_numpy()
 
 
 def _need_training(part: Shaped[np.ndarray, " cells"], spec: Mapping[str, Any]) -> None:

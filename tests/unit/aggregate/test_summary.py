@@ -118,3 +118,11 @@ def test_ceiling_is_the_noisy_oracle_or_one_for_stability():
     assert ceiling(MEANS, PLAN, "mcc") == 0.98
     assert ceiling(MEANS, PLAN, "seed_mcc") == 1.0
     assert np.isnan(ceiling(MEANS[["pca"]], PLAN, "mcc"))
+
+
+def test_ceiling_of_response_prediction_is_the_half_split():
+    plan = {
+        "models": {name: {"use": name} for name in ("fcr", "oracle_noisy", "half_split")},
+        "metrics": {"nmse": {"over": "member", "better": "lower", "needs": ["predictions", "labels"]}},
+    }
+    assert ceiling(pd.Series({"fcr": 0.6, "oracle_noisy": -1.0, "half_split": 0.02}), plan, "nmse") == 0.02

@@ -37,7 +37,9 @@ def test_sizes_that_do_not_add_up_are_refused():
 
 def test_a_design_says_what_the_training_cells_are():
     found = design_of(cells(), 4, block_names(None, 4))
-    assert found == Design(20, 4, 6, ("a", "b"), "counts", 0, ("x", "tx", "tx", "t"))
+    parts = ((), *((number,) for number in range(5)))
+    assert found == Design(20, 4, 6, ("a", "b"), "counts", 0, ("x", "tx", "tx", "t"), parts)
+    assert found.n_parts == 5
     assert (found.n_contexts, found.sizes) == (2, (1, 2, 1))
     assert design_of(cells(control=-1), 4).control is None
 
@@ -49,6 +51,13 @@ def test_a_state_remembers_the_design_beside_any_cells(control):
     state = {name: np.array(value) for name, value in remembered(design).items()}
     assert recalled(state, few, 3, None) == design
     assert all(np.issubdtype(value.dtype, np.number) for value in state.values())
+
+
+def test_a_combination_has_the_numbers_of_its_parts():
+    place = cells()
+    place.obs["perturbation"] = place.obs["perturbation"].cat.rename_categories(["0", "b", "a+b", "a+c", "c", "d"])
+    assert design_of(place, 3).parts == ((), (1,), (0, 1), (0, 2), (2,), (3,))
+    assert design_of(cells(control=-1), 3).n_parts == 6
 
 
 def test_contexts_are_coded_by_name_and_unknown_ones_refused():

@@ -94,6 +94,33 @@ def test_additive_falls_back_on_its_own_context_and_else_says_nothing():
     assert predict(additive, "Additive", seen, wanted) == pytest.approx({("a", "x"): 2.4})
 
 
+def test_additive_sums_the_effects_of_a_combinations_parts_unless_another_context_shows_it(monkeypatch):
+    for label in ("a+b", "a+c", "d+b"):
+        monkeypatch.setitem(EFFECT, label, 9.0)
+    seen = cells({**FULL, ("a+b", "y"): 4})
+    found = predict(additive, "Additive", seen, [("a+c", "x"), ("a+b", "x"), ("a+b", "y"), ("d+b", "x")])
+    assert found == pytest.approx({("a+c", "x"): 1.0 + 0.5 + 2.0, ("a+b", "x"): 10.0, ("a+b", "y"): 2.0 + 0.5 - 1.0})
+
+
+def test_means_of_cells_have_the_sampling_variance_of_their_cells():
+    rng = np.random.default_rng(0)
+    seen = cells({**FULL, ("a", "x"): 10, ("b", "x"): 3})
+    seen.X = rng.normal(size=seen.shape)
+    label, context = (seen.obs[name].astype(str).to_numpy() for name in ("perturbation", "context"))
+    own = {p: seen.X[(label == p) & (context == "x")] for p in EFFECT}
+    wanted = pd.DataFrame({"perturbation": ["a"], "context": ["x"]})
+    noise = {p: x.var(0, ddof=1) / len(x) for p, x in own.items()}
+    expected = {
+        no_change.NoChange: noise["control"],
+        training_mean.TrainingMean: (noise["a"] + noise["b"] + noise["c"]) / 9,
+        context_mean.ContextMean: sum((len(own[p]) / 17) ** 2 * noise[p] for p in "abc"),
+        additive.Additive: np.zeros(GENES),
+    }
+    for kind, variance in expected.items():
+        found = kind(no_change.Params(), 3).predict(Request(seen, seen, wanted), rng)
+        np.testing.assert_allclose(found.variance[0], variance)
+
+
 def test_additive_reads_the_effect_at_the_same_dose_where_there_is_one():
     conditions = {("control", "x"): 2, ("control", "y"): 2, ("a", "x"): 2, ("a", "y"): 2}
     seen = cells(conditions, dose=[0.0] * 4 + [1.0, 10.0, 1.0, 10.0])

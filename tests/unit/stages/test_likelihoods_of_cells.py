@@ -132,3 +132,22 @@ def test_a_model_without_labels_is_scored_after_its_second_training_and_not_fitt
 def test_a_grid_point_that_was_not_chosen_has_no_held_out_rows(tmp_path):
     place, _ = world(tmp_path)
     assert set(ask(place, Told(), info(adapts=True), retrained="no")["protocol"]) == {""}
+
+
+def test_a_model_that_knows_what_labels_are_made_of_is_scored_as_it_stands(tmp_path, monkeypatch):
+    place, part = world(tmp_path)
+    asked = []
+    monkeypatch.setattr(Told, "knows", lambda _, cells: asked.append(set(part[cells.obs_names])) or True)
+    found = ask(place, Told(), info(adapts=False), retrained="no")
+    assert asked == [{"heldout_score"}]
+    before = found[found["protocol"] == "zero_shot"]
+    assert set(part[before["cell_id"]]) == {"heldout_score"}
+    np.testing.assert_array_equal(before["iwelbo"], -before["nelbo"])
+    assert set(ask(place, Told(), info(adapts=False, label_conditioned=False), retrained="no")["protocol"]) == {""}
+
+
+def test_unused_cells_have_no_rows(tmp_path):
+    place, part = world(tmp_path)
+    place.part[(part == "fit").to_numpy()] = "unused"
+    found = ask(place, Told(), info(adapts=False), retrained="no")
+    assert set(part[found["cell_id"]]) == {"val", "score"}

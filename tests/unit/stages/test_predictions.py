@@ -267,6 +267,11 @@ def test_predictions_survive_their_file(tmp_path):
     pd.testing.assert_frame_equal(found.obs, obs)
     np.testing.assert_array_equal(found.mean, mean)
     assert genes == ("g1", "g2", "g3")
+    assert found.variance is None
+    io.write_predictions(tmp_path / "p.h5ad", Predictions(obs, mean, mean**2), ["g1", "g2", "g3"])
+    np.testing.assert_array_equal(io.read_predictions(tmp_path / "p.h5ad")[0].variance, mean**2)
+    with pytest.raises(ContractError, match="variance of predictions must be finite numbers, none below 0"):
+        io.write_predictions(tmp_path / "p.h5ad", Predictions(obs, mean, -(mean**2)), genes)
     with pytest.raises(ContractError, match=r"lacks \['kind'\]"):
         io.write_predictions(tmp_path / "p.h5ad", Predictions(obs.drop(columns="kind"), mean), genes)
     with pytest.raises(ContractError, match="finite"):

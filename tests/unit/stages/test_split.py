@@ -145,4 +145,30 @@ def test_run_refuses_an_answer_that_is_not_a_series(tmp_path, monkeypatch):
 
 
 def test_parts_are_those_of_the_contract():
-    assert {name for name, _ in split.SHARES + split.HELDOUT_SHARES} == set(PARTS)
+    assert {name for name, _ in split.SHARES + split.HELDOUT_SHARES} | {split.UNUSED} == set(PARTS)
+
+
+def test_cells_that_nobody_uses_have_a_part_of_their_own(tmp_path):
+    labels = ("control", "a", "b", "a+b", "a+c", "b+c", "c+d")
+    adata = mapped(labels=labels, per_label=50)
+    options = {"use": "unseen_combination", "params": {"fraction": 0.5}}
+    parts, train, _ = run(tmp_path, [adata], **options)
+    label = adata.obs["perturbation"].astype(str).to_numpy()
+    pairs = parts[[len(name) > 1 and name != "control" for name in label]]
+    # of four combinations two are trained on, one is tested on a fifth of its cells and nobody uses one
+    assert pairs["part"].value_counts().loc[["unused", "heldout_fit", "heldout_score"]].tolist() == [90, 5, 5]
+    assert pairs.loc[pairs["part"] == "unused", "heldout"].sum() == 0
+    assert not set(train.obs["cell_id"]) & set(parts.loc[parts["part"] == "unused", "cell_id"])
+
+
+def test_entries_of_one_paired_file_draw_the_same(tmp_path):
+    adata = mapped(labels=("control", "a", "b"), per_label=50)
+
+    def held(name, use, params):
+        (tmp_path / name).mkdir()
+        parts, _, _ = run(tmp_path / name, [adata, adata], name=name, use=use, params=params)
+        return [set(own.loc[own["heldout"], "cell_id"]) for _, own in parts.groupby("replicate")]
+
+    few, more = (held(f"low-{share}", "low_data", {"share": share}) for share in (0.1, 0.5))
+    assert few == more
+    assert few[0] != few[1]
