@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bench import gpu, heldout, likelihood, run, training, workers
+from bench import gpu, heldout, likelihood, run, streaming, training, workers
 from bench.problem import flop_per_epoch, unit
 from bench.table import markdown
 from bench.timing import seconds
@@ -57,7 +57,7 @@ def main() -> None:
     unit()
     parts = {}
     for name, measured in (
-        ("core", [training.rows, likelihood.rows, heldout.rows]),
+        ("core", [training.rows, likelihood.rows, heldout.rows, streaming.rows]),
         ("workflow", [workers.rows, run.rows]),
     ):
         rows = [row for rows in measured for row in rows()]

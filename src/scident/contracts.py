@@ -8,6 +8,7 @@ import pandas as pd
 import pandera.pandas as pa
 from scipy import sparse
 
+from scident import mapped
 from scident.errors import ContractError
 
 PARTS = ("train", "val", "fit", "score", "heldout_fit", "heldout_score", "unused")
@@ -236,8 +237,14 @@ def check_counts(adata: ad.AnnData) -> None:
     values = _values(adata)
     if values.dtype.kind == "u":  # cannot be anything else, and a large file is not read through for it
         return
-    if values.size and not (np.isfinite(values).all() and values.min() >= 0 and (values == np.round(values)).all()):
+    if not all(_whole(piece) for piece in mapped.pieces(values)):
         raise ContractError("X must hold counts: finite whole numbers, none below 0")
+
+
+def _whole(values: np.ndarray) -> bool:
+    if values.dtype.kind == "u":
+        return True
+    return bool(np.isfinite(values).all() and (values >= 0).all() and (values == np.round(values)).all())
 
 
 def _values(adata: ad.AnnData) -> np.ndarray:
@@ -250,7 +257,7 @@ def _check_expression(adata: ad.AnnData) -> None:
         raise ContractError(f"uns['observation'] must be one of {OBSERVATIONS}, found {kind!r}")
     if kind == "counts":
         check_counts(adata)
-    elif not np.isfinite(_values(adata)).all():
+    elif not all(np.isfinite(piece).all() for piece in mapped.pieces(_values(adata))):
         raise ContractError("X must hold finite numbers")
 
 

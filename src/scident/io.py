@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 from scipy import sparse
 
-from scident import contracts
+from scident import contracts, mapped
 from scident.errors import ContractError
 from scident.types import KINDS, Predictions, condition_columns
 
@@ -76,9 +77,21 @@ def canonical(value: object) -> str:
 
 
 def subset(cells: ad.AnnData, rows: Shaped[np.ndarray, " cells"]) -> ad.AnnData:
-    """Copy some cells out; perturbation keeps all K categories, so that codes mean the same everywhere."""
+    """Copy some cells out; perturbation keeps all K categories, so that codes mean the same everywhere.
+
+    Where X is mapped, so are the rows of it that are too many for memory.
+    """
     with ad.settings.override(remove_unused_categories=False):
-        return cells[rows].copy()
+        if not mapped.large(cells.X):
+            return cells[rows].copy()
+        found = without_x(cells)[rows].copy()
+        found.X = mapped.take(cells.X, np.arange(cells.n_obs)[rows])
+        return found
+
+
+def without_x(cells: ad.AnnData) -> ad.AnnData:
+    """Return all of some cells but their expression."""
+    return ad.AnnData(obs=cells.obs, var=cells.var, obsm=dict(cells.obsm), uns=dict(cells.uns))
 
 
 def digest_cells(cells: ad.AnnData) -> str:
@@ -87,7 +100,7 @@ def digest_cells(cells: ad.AnnData) -> str:
     content = hashlib.sha256(pd.util.hash_pandas_object(labels).to_numpy().tobytes())
     arrays = (cells.X.indptr, cells.X.indices, cells.X.data) if sparse.issparse(cells.X) else (cells.X,)
     for array in arrays:
-        content.update(np.ascontiguousarray(array).tobytes())
+        content.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     content.update(canonical([cells.obs["perturbation"].cat.categories.tolist(), dict(cells.uns)]).encode())
     return content.hexdigest()[:16]
 
@@ -114,9 +127,12 @@ def empty_table(name: str) -> pd.DataFrame:
 
 
 def write_h5ad(adata: ad.AnnData, path: Path) -> None:
-    """Write an AnnData file, compressed lightly."""
+    """Write an AnnData file, compressed lightly, but for an X too large for memory: such a one can be mapped."""
+    large = mapped.large(adata.X)
     with atomic(path) as temporary:
-        adata.write_h5ad(temporary, compression="gzip", compression_opts=1)
+        (without_x(adata) if large else adata).write_h5ad(temporary, compression="gzip", compression_opts=1)
+        if large:
+            mapped.write(temporary, adata.X)
 
 
 def read_data(path: Path) -> ad.AnnData:
@@ -136,13 +152,21 @@ def read_truth(path: Path) -> ad.AnnData:
 
 
 def _checked(path: Path, check: Any) -> ad.AnnData:
-    adata = ad.read_h5ad(path)
+    x = mapped.read(path)
+    adata = ad.read_h5ad(path) if x is None else _around(x, path)
     try:
         check(adata)
     except ContractError as error:
         error.add_note(f"while reading {path}")
         raise
     return adata
+
+
+def _around(x: mapped.CSR, path: Path) -> ad.AnnData:
+    """Read all of an AnnData file but X."""
+    with h5py.File(path, "r") as file:
+        rest = {name: ad.io.read_elem(file[name]) for name in ("obs", "var", "obsm", "uns") if name in file}
+    return ad.AnnData(x, **rest)
 
 
 def write_json(value: Mapping[str, object], path: Path) -> None:

@@ -28,9 +28,9 @@ class Partners:
         found = {row: _controls(data, row, n) for row in set(first)}
         most = max(len(rows) for by_context in found.values() for rows in by_context)
         shape = len(first), int(data.contexts.max()) + 1, max(most, 1)
-        self.rows = torch.zeros(shape, dtype=torch.int64, device=data.counts.device)
+        self.rows = torch.zeros(shape, dtype=torch.int64, device=data.device)
         """Rows of control cells, [members, contexts, most of any]; zeros fill up."""
-        self.counts = torch.zeros(shape[:2], dtype=torch.int64, device=data.counts.device)
+        self.counts = torch.zeros(shape[:2], dtype=torch.int64, device=data.device)
         """How many there are, [members, contexts]."""
         for k, row in enumerate(first):
             for context, controls in enumerate(found[row]):
@@ -54,6 +54,6 @@ class Partners:
 
 def _controls(data: Cells, first: int, n: int) -> list[Tensor]:
     """Return the rows of control cells of each context among n cells."""
-    rows = torch.arange(first, first + n, device=data.counts.device)
+    rows = torch.arange(first, first + n, device=data.device)
     rows = rows[data.control[first : first + n] > 0]
     return [rows[data.contexts[rows] == context] for context in range(int(data.contexts.max()) + 1)]

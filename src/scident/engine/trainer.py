@@ -148,7 +148,7 @@ class Loop:
         self.val_cells = -(-n_val // -(-n_val // VALIDATED))  # batches of equal size, but for the last
         self.running = [i for i, m in enumerate(members) if not m.done]
         states = [members[i].state for i in self.running]
-        self.stack = Stack(states, data.counts.device, data.counts.dtype, schedule.products)
+        self.stack = Stack(states, data.device, data.dtype, schedule.products)
         # graphs are made for one number of cells: shorter batches go without
         self.loss, self.validation = network.loss, network.validate
         if schedule.products == torch.bfloat16 and not fast_bfloat16(self.stack.device):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Shaped
 
-from scident import io, registry, rng
+from scident import io, mapped, registry, rng
 from scident.contracts import OBS_COLUMNS
 from scident.errors import ConfigError, ContractError, PluginError
 from scident.types import condition_columns
@@ -153,13 +153,16 @@ def _need_training(part: Shaped[np.ndarray, " cells"], spec: Mapping[str, Any]) 
 
 def _training_cells(adata: ad.AnnData, part: Shaped[np.ndarray, " cells"], replicate: int) -> ad.AnnData:
     rows = np.flatnonzero(np.isin(part, SEEN))
+    if mapped.large(adata.X):  # training then maps each part as one stretch of the file
+        rows = rows[np.argsort(part[rows] != SEEN[0], kind="stable")]
     obs = adata.obs.iloc[rows][[name for name in OBS_COLUMNS if name in adata.obs]].copy()
     obs.insert(0, "replicate", np.int64(replicate))
     obs.insert(1, "cell_id", adata.obs_names[rows].astype(str))
     obs.insert(2, "part", pd.Categorical(part[rows], categories=SEEN))
     obs.index = pd.Index([f"r{replicate}:{name}" for name in obs["cell_id"]])
     # selecting rows of a categorical keeps all its categories; AnnData views would drop those without cells
-    return ad.AnnData(adata.X[rows], obs=obs, var=pd.DataFrame(index=adata.var_names), uns=dict(adata.uns))
+    x = mapped.take(adata.X, rows) if mapped.large(adata.X) else adata.X[rows]
+    return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=adata.var_names), uns=dict(adata.uns))
 
 
 def _stack(replicates: Sequence[ad.AnnData]) -> ad.AnnData:
@@ -169,6 +172,9 @@ def _stack(replicates: Sequence[ad.AnnData]) -> ad.AnnData:
         same_names = other.obs["perturbation"].cat.categories.equals(names)
         if not (same_names and other.var_names.equals(first.var_names)):
             raise ContractError("replicates of one dataset must have the same genes and perturbation names, in order")
-    stacked = ad.concat(replicates, merge="same", uns_merge="same")
+    large = any(mapped.large(one.X) for one in replicates)
+    stacked = ad.concat([io.without_x(r) if large else r for r in replicates], merge="same", uns_merge="same")
+    if large:
+        stacked.X = mapped.stack([one.X for one in replicates])
     stacked.obs["perturbation"] = stacked.obs["perturbation"].cat.set_categories(names)
     return stacked

@@ -81,7 +81,7 @@ def test_a_step_is_torchs_adam():
         streams.start(1, epoch)
         order = streams.permutations(N_TRAIN)[0]
         for start in (0, 8, 16):
-            x = data().counts[order[start : start + 8]]
+            x = data().store.counts[order[start : start + 8]]
             residual = x[:, 0] - x[:, 1:] @ w - bias
             adam.zero_grad()
             (residual**2 * streams.normal(len(x))[0] ** 2).mean().backward()
@@ -168,7 +168,7 @@ def test_a_turn_can_go_through_the_training_cells_of_every_member():
             return False
 
     fit(Reading(), walker(0, epochs=1), walker(1, epochs=2))
-    whole = data().counts[:N_TRAIN].T
+    whole = data().store.counts[:N_TRAIN].T
     assert [len(m) for m in met] == [2, 1]
     assert all(torch.equal(one, whole) for m in met for one in m)
 

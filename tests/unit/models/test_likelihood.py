@@ -59,7 +59,7 @@ def weights(model, cells, seed):
 
 
 def two(data):
-    return data.counts.device, data.counts.dtype
+    return data.device, data.dtype
 
 
 @pytest.mark.parametrize("name", MODELS)
