@@ -50,7 +50,7 @@ class FCRNetwork(Network):
     def __init__(self, params: FCRParams, design: Design) -> None:
         self.params, self.design = params, design
         self.observation = observation_of(params, design.n_genes)
-        self.posterior, self.priors = Posterior(params, design), Priors(params.prior, design)
+        self.posterior, self.priors = Posterior(params, design), Priors(params.prior, design, params.relu_heads)
         self.map = LatentMap(params.family, design.n_latents, params.couplings, params.flow_width)
         self.discriminators = Discriminators(params, design) if params.permutation else None
         self.curriculum = Curriculum(params.epochs, design) if params.curriculum else None

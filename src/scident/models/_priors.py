@@ -5,6 +5,7 @@ r"""Conditional priors of three blocks of latents (fcr.md §4.1, §4.2): all dia
 Means and log standard deviations are rows of free tables, or what small networks make of embeddings of x and t.
 """
 
+from functools import partial
 from typing import Literal
 
 import anndata as ad
@@ -34,17 +35,20 @@ LARGEST_LOG_SD = 10.0
 class Priors:
     """The three priors of a network; their parameters' names begin with "prior."."""
 
-    def __init__(self, kind: Kind, design: Design) -> None:
+    def __init__(self, kind: Kind, design: Design, rectified: bool = False) -> None:
         self.kind, self.design = kind, design
+        self.rectified = rectified
+        """Whether a ReLU follows: outputs then start at random, for those that start at 0 would stay there."""
         rows = design.n_contexts, design.n_contexts * design.n_perturbations, design.n_perturbations
         self.rows = dict(zip(BLOCKS, rows, strict=True))
         """Conditions that each block's prior tells apart; pairs are numbered context × perturbations + perturbation."""
         self.sizes = dict(zip(BLOCKS, design.sizes, strict=True))
 
     def parameters(self) -> dict[str, Initial]:
-        """Declare the tables, or the embeddings and networks; every prior starts standard normal."""
+        """Declare the tables, or the embeddings and networks; unless rectified, every prior starts standard normal."""
         if self.kind == "tables":
-            return {f"prior.{block}": constant(0, self.rows[block], 2 * self.sizes[block]) for block in BLOCKS}
+            start = normal if self.rectified else partial(constant, 0)
+            return {f"prior.{block}": start(self.rows[block], 2 * self.sizes[block]) for block in BLOCKS}
         found = {
             "prior.context": normal(self.design.n_contexts, EMBEDDING),
             "prior.perturbation": normal(self.design.n_perturbations, EMBEDDING),
@@ -56,6 +60,7 @@ class Priors:
             found |= layers.linear_parameters(f"{name}.1", WIDTH, WIDTH)
             found |= {f"{name}.bent": constant(0, outputs, WIDTH), f"{name}.skip.weight": constant(0, outputs, inputs)}
             found |= {f"{name}.skip.bias": constant(0, outputs, 1)}
+            found |= layers.linear_parameters(f"{name}.skip", inputs, outputs) if self.rectified else {}
         return found
 
     def __call__(self, stack: Stack, contexts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

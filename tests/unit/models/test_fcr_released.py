@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from _factorised import batch, network, noise_of, opened, place
+from _tiny import stack_of
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,17 @@ def test_authors_means_are_never_negative_nor_their_scales_small(world):
     for one in (net.encode(stack, net.own(stack, seen)), net.prior(stack, seen.contexts, seen.labels)):
         assert float(one.mean.detach().min()) == 0
         assert float(one.log_sd.detach().exp().min()) == pytest.approx(math.log(2) + 1e-3)
+
+
+@pytest.mark.parametrize("prior", ["tables", "product", "concat"])
+def test_rectified_priors_do_not_start_where_a_relu_has_no_slope(world, prior):
+    net = network(world, "fcr_authors", prior=prior)
+    stack = stack_of(net, {"ramp_epochs": 0.0})
+    loss = net.loss(stack, batch(world, net), noise_of(net), torch.tensor(1))
+    ends = [name for name in stack.p if name.startswith("prior.") and (prior == "tables" or ".skip." in name)]
+    for name, slope in zip(ends, torch.autograd.grad(loss.sum(), [stack.p[n] for n in ends]), strict=True):
+        assert float(slope.abs().max()) > 0, name
+    assert len(ends) == (3 if prior == "tables" else 6)
 
 
 def test_per_gene_mean_divides_reconstruction_alone(world):
