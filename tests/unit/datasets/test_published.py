@@ -83,7 +83,7 @@ def test_check_summarises_a_file_of_the_published_size(name, monkeypatch, tmp_pa
     module, path = publish(name, monkeypatch, tmp_path)
     report = check.run_published(path, name)
     assert not report.errors
-    assert not [note for note in report.notes if "not the published file" in note]
+    assert not [note for note in report.notes if "expected" in note]
     made = MINIATURES[name]()
     control = module.info.columns.control
     text = "\n".join(report.summary)
@@ -93,7 +93,7 @@ def test_check_summarises_a_file_of_the_published_size(name, monkeypatch, tmp_pa
         f"perturbations       {len(made.labels - {control})}, cells of each ",
         f"control cells       {f'{made.controls} ({control!r})' if made.controls else 'none'}\n",
         f"contexts            {made.contexts}\n",
-        f"in a configuration  datasets: {{{name}: }}",
+        f"in a configuration  datasets: {{{name}: {{path: {path}}}}}",
     ):
         assert line in text
 
@@ -103,7 +103,9 @@ def test_check_notes_what_differs_in_a_part_of_the_published_file(command, tmp_p
     MINIATURES["norman2019"]().adata.write_h5ad(path)
     status, out, _ = command("check", path, "--dataset", "norman2019")
     assert status == 0
-    assert "note   not the published file: the file has 30 cells, and 111,445 are expected\n" in out
+    assert (
+        "note   the file has 30 cells, and 111,445 are expected; so it is not the published file, or not all of it\n"
+    ) in out
     assert "perturbations       4, cells of each 6 – 6 – 6" in out
 
 
@@ -144,6 +146,25 @@ def test_load_warns_where_only_an_unverified_claim_fails(monkeypatch, tmp_path, 
     with caplog.at_level(logging.WARNING, logger="scident"):
         module.load(module.Params(), tmp_path)
     assert "the file has 9 genes, and 8,749 are expected; what is registered was never verified" in caplog.text
+
+
+def test_a_local_part_is_read_instead_of_a_download_and_its_numbers_are_warned_of(monkeypatch, tmp_path, caplog):
+    deliver(monkeypatch, lambda file, cache: pytest.fail("downloaded"))
+    path = tmp_path / "part.h5ad"
+    MINIATURES["norman2019"]().adata.write_h5ad(path)
+    spec = {"name": "mine", "kind": "datasets", "use": "norman2019", "params": {"path": str(path)}}
+    data.run(spec, 0, tmp_path / "r0.h5ad", None, tmp_path / "cache")
+    assert io.read_data(tmp_path / "r0.h5ad").shape == (30, 12)
+    assert f"{path}: the file has 30 cells, and 111,445 are expected; so it is not the published file" in caplog.text
+
+
+def test_a_local_part_without_controls_is_refused(tmp_path):
+    adata = MINIATURES["norman2019"]().adata
+    adata[adata.obs["perturbation"] != "control"].copy().write_h5ad(tmp_path / "part.h5ad")
+    module = registry.load("datasets", "norman2019")
+    with pytest.raises(DataError, match="no cell has the control label 'control'"):
+        module.load(module.Params(path=str(tmp_path / "part.h5ad")), tmp_path)
+    assert check.run_published(tmp_path / "part.h5ad", "norman2019").errors
 
 
 def test_load_leaves_cells_without_counts_out(monkeypatch, tmp_path):
