@@ -21,6 +21,7 @@ info = DatasetInfo(
     source="the user's own AnnData file",
     licence="the user's",
     organism="as in the file",
+    good_for="data of one's own",
 )
 
 
@@ -143,7 +144,7 @@ def _mapped(adata: ad.AnnData, params: Params) -> ad.AnnData:
     obs.index.name = None
     x = sparse.csr_matrix(adata.X) if sparse.issparse(adata.X) else np.asarray(adata.X)
     mapped = ad.AnnData(
-        x.astype(np.float32), obs=obs, var=pd.DataFrame(index=pd.Index(adata.var_names.astype(str), name=None))
+        x.astype(np.float32, copy=False), obs=obs, var=pd.DataFrame(index=pd.Index(adata.var_names.astype(str), name=None))
     )
     if params.truth is not None:
         mapped.obsm["z_true"] = np.asarray(adata.obsm[params.truth.z], dtype=np.float64)
