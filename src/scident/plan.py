@@ -45,6 +45,11 @@ class Plan:
         use = self.config.datasets[dataset].use or dataset
         return registry.describe(configuration.kind_of(self.config, "datasets", dataset), use)
 
+    def _dataset_label(self, dataset: str, info: Info) -> str:
+        """Return the label; where a local file stands for the published one, it says so."""
+        local = isinstance(info, DatasetInfo) and info.files and self.config.datasets[dataset].params.get("path")
+        return f"{info.label} (local file)" if local else info.label
+
     def run(self, dataset: str, split: str, model: str) -> Run:
         """Return one run."""
         found = self.models[model]
@@ -196,7 +201,7 @@ class Plan:
         for name in self.config.datasets:
             info = self._dataset_info(name)
             known = {"has_truth": self.has_truth(name), "has_blocks": self.has_blocks(name)}
-            datasets[name] = {"label": info.label, "source": info.source, **known}
+            datasets[name] = {"label": self._dataset_label(name, info), "source": info.source, **known}
         splits = {
             name: {"label": registry.describe("splits", entry.use or name).label, "protocol": entry.protocol}
             for name, entry in self.config.splits.items()

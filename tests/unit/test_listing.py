@@ -14,9 +14,9 @@ from scident.listing import explanation, failed_jobs, fetched, plugin_table
 RUN = "d/s/m"
 
 
-@pytest.mark.parametrize("kind", registry.INFO_CLASSES)
-def test_plugin_table_has_an_aligned_row_for_each_plugin(kind):
-    rows = plugin_table(kind).splitlines()
+@pytest.mark.parametrize("kind", [kind for kind in registry.INFO_CLASSES if kind != "datasets"])
+def test_plugin_table_has_an_aligned_row_for_each_plugin(kind, tmp_path):
+    rows = plugin_table(kind, tmp_path).splitlines()
     names = registry.known(kind)
     assert [row.split()[0] for row in rows] == names
     labels = [registry.describe(kind, name).label for name in names]
@@ -25,16 +25,16 @@ def test_plugin_table_has_an_aligned_row_for_each_plugin(kind):
     }
 
 
-def test_plugin_table_says_role_and_direction():
-    roles = {row.split()[0]: row for row in plugin_table("models").splitlines()}
+def test_plugin_table_says_role_and_direction(tmp_path):
+    roles = {row.split()[0]: row for row in plugin_table("models", tmp_path).splitlines()}
     assert "negative control" in roles["random_encoder"]
-    directions = {row.split()[0]: row for row in plugin_table("metrics").splitlines()}
+    directions = {row.split()[0]: row for row in plugin_table("metrics", tmp_path).splitlines()}
     assert "lower is better" in directions["nelbo"]
 
 
-def test_plugin_table_of_an_unknown_kind_names_the_nearest():
+def test_plugin_table_of_an_unknown_kind_names_the_nearest(tmp_path):
     with pytest.raises(PluginError, match=r"'model' to list; known: .*Did you mean 'models'\?"):
-        plugin_table("model")
+        plugin_table("model", tmp_path)
 
 
 @pytest.mark.parametrize("metric", registry.known("metrics"))

@@ -309,3 +309,8 @@ def test_report_digest_covers_its_templates(monkeypatch, tmp_path):
     sheet = tmp_path / "scident/report/templates/style.css"
     sheet.write_text(sheet.read_text() + "/* touched */")
     assert registry.stage_digest("report") != before
+
+
+def test_a_local_file_is_not_taken_for_the_published_one():
+    found = plan(datasets={"norman2019": {}, "part": {"use": "norman2019", "path": "part.h5ad"}}).describe()
+    assert [entry["label"] for entry in found["datasets"].values()] == ["Norman 2019", "Norman 2019 (local file)"]

@@ -55,9 +55,8 @@ def data_files(wildcards):
 
 
 def source_file(wildcards):
-    """Return the file a dataset is read from, or nothing if it is simulated or downloaded."""
-    params = PLAN.data_spec(wildcards.dataset)["params"]
-    return params["path"] if "path" in params else []
+    """Return the local file a dataset is read from, or nothing if it is simulated or downloaded."""
+    return PLAN.data_spec(wildcards.dataset)["params"].get("path") or []
 
 
 def truth_files(wildcards):

@@ -15,9 +15,8 @@ import pandas as pd
 from jaxtyping import Bool
 from pydantic import Field
 
-from scident import rng
+from scident import download, rng
 from scident.datasets import _check, _counts, _labels
-from scident.datasets._remote import fetched
 from scident.datasets._stored import opened, table
 from scident.datasets.base import natural_order
 from scident.errors import DataError
@@ -31,9 +30,19 @@ Judge = Callable[[str, str], None]
 """Told of a claim of `info` (cells, genes, perturbations, control, context, dose, batch) and how the file differs."""
 
 
+SIZES = ("cells", "genes", "perturbations")
+
+
 class PublishedParams(PluginParams):
     """What every published dataset lets one set."""
 
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="A local copy, or a part, of the published file, relative to the working directory; it is read as "
+        "it is: no hash is checked, and numbers of cells, genes and perturbations other than the published ones are "
+        "only warned of. null: the published file, downloaded unless the cache has it.",
+    )
     max_per_condition: int | None = Field(
         None,
         ge=1,
@@ -64,7 +73,7 @@ class Layout:
 
 
 def load(info: DatasetInfo, layout: Layout, params: PublishedParams, cache: Path, file: int = 0) -> ad.AnnData:
-    """Return a dataset, downloaded unless the cache has it.
+    """Return a dataset: from its published file, downloaded unless the cache has it, or from ``params.path``.
 
     Parameters
     ----------
@@ -82,15 +91,47 @@ def load(info: DatasetInfo, layout: Layout, params: PublishedParams, cache: Path
     Raises
     ------
     DataError
-        The file cannot be had or is not the one that `info` describes.
+        The file cannot be had or is not the one that `info` describes; unless its source publishes a hash, the cache
+        then holds it no longer.
+    """
+
+    def warn(sentence: str) -> None:
+        log.warning("%s: %s", info.label, sentence)
+
+    if params.path is not None:
+        return read(Path(params.path), info, layout, params, judging(info, True, warn))
+    published = info.files[file]
+    path = download.fetch(published, cache)
+    try:
+        return read(path, info, layout, params, judging(info, False, warn))
+    except DataError as error:
+        if not download.reject(published, cache):
+            raise
+        raise DataError(f"{error} (no longer in the cache: nobody publishes its checksum)") from error
+
+
+def judging(info: DatasetInfo, part: bool, say: Callable[[str], None]) -> Judge:
+    """Return what to do where a file differs from what `info` claims of it.
+
+    Parameters
+    ----------
+    info
+        The dataset's own.
+    part
+        Whether the file may be a part of the published one, so that its numbers may differ.
+    say
+        Told, in a sentence, of a difference that lets the file pass; any other raises DataError.
     """
 
     def judge(claim: str, sentence: str) -> None:
-        if claim not in info.unverified:
+        if claim in info.unverified:
+            say(f"{sentence}; what is registered was never verified")
+        elif part and claim in SIZES:
+            say(f"{sentence}; so it is not the published file, or not all of it")
+        else:
             raise DataError(f"{sentence}; get the published file of {info.label} ({info.doi})")
-        log.warning("%s: %s; what is registered was never verified", info.label, sentence)
 
-    return read(fetched(info, cache, file), info, layout, params, judge)
+    return judge
 
 
 def read(path: Path, info: DatasetInfo, layout: Layout, params: PublishedParams, judge: Judge) -> ad.AnnData:
@@ -142,7 +183,7 @@ def _size(cells: pd.DataFrame, n_cells: int, n_genes: int) -> Size:
 
 
 def _compare(where: str, found: Size, said: Size, judge: Judge) -> None:
-    for claim in ("cells", "genes", "perturbations"):
+    for claim in SIZES:
         number, wanted = getattr(found, claim), getattr(said, claim)
         if wanted is not None and number != wanted:
             judge(claim, f"{where} has {number:,} {claim}, and {wanted:,} are expected")

@@ -70,7 +70,8 @@ def run(path: Path, params: Mapping[str, Any] | None = None) -> Report:
 def run_published(path: Path, dataset: str, keys: Mapping[str, Any] | None = None) -> Report:
     """Look at a copy, or a part, of a published file as the dataset's loader does.
 
-    What differs from the published file, as in a part of it, is a note here; the data stage refuses such a file.
+    Other numbers of cells, genes or perturbations than the published ones are notes: a config entry can name the file
+    by `path` all the same.
 
     Parameters
     ----------
@@ -93,26 +94,23 @@ def run_published(path: Path, dataset: str, keys: Mapping[str, Any] | None = Non
     if keys:
         raise ConfigError(f"check: {dataset} knows its own columns; leave out {sorted(keys)} or --dataset")
     notes: list[str] = []
-
-    def judge(claim: str, sentence: str) -> None:
-        doubt = ", though the published number was never verified" if claim in module.info.unverified else ""
-        notes.append(f"not the published file: {sentence}{doubt}")
-
+    judge = _published.judging(module.info, True, notes.append)
     try:
         adata = _published.read(path, module.info, module.LAYOUT, module.Params(), judge)
-    except DataError as error:
+    except (ConfigError, DataError) as error:
         return Report(errors=[str(error).removeprefix(f"{path}: ")])
-    return Report(notes=notes + _check.oddities(adata, "perturbation"), summary=_published_summary(adata, dataset))
+    notes += _check.oddities(adata, "perturbation")
+    return Report(notes=notes, summary=_published_summary(adata, dataset, path))
 
 
-def _published_summary(adata: ad.AnnData, dataset: str) -> list[str]:
+def _published_summary(adata: ad.AnnData, dataset: str, path: Path) -> list[str]:
     control = adata.obs.loc[adata.obs["is_control"], "perturbation"].astype(str)
     counted = {name: adata.obs[name].nunique() for name in ("context", "dose", "batch") if name in adata.obs}
     return [
         *_facts(adata, "perturbation", None if control.empty else control.iloc[0]),
         *(f"{name + 's' if name != 'batch' else 'batches':<20}{number:,}" for name, number in counted.items()),
         *_counts(adata),
-        f"in a configuration  datasets: {{{dataset}: }}",
+        f"in a configuration  datasets: {_flow({dataset: {'path': str(path)}})}",
     ]
 
 
@@ -148,11 +146,11 @@ def _summary(adata: ad.AnnData, params: h5ad.Params) -> list[str]:
         *_counts(adata),
         f"truth               {'known' if params.truth is not None else 'unknown: stability and probes only'}",
         f"run it              snakemake --cores 2 --configfile config/local.yaml --config path={params.path}{first}",
-        f"in a configuration  datasets: {_entry(params)}",
+        f"in a configuration  datasets: {_flow({'mine': {'use': 'h5ad', **params.model_dump(exclude_defaults=True)}})}",
     ]
 
 
-def _entry(params: h5ad.Params) -> str:
-    entry = {"mine": {"use": "h5ad", **params.model_dump(exclude_defaults=True)}}
+def _flow(entry: Mapping[str, Any]) -> str:
+    """Write an entry as YAML in one line."""
     written: str = yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
     return written.strip()
