@@ -13,21 +13,26 @@ from scident.runs import Run
 from scident.stages import aggregate, data, infer, report, score, split, train
 
 
-def run(content: Mapping[str, Any], results: Path) -> Plan:
+def run(content: Mapping[str, Any], results: Path) -> None:
     """Run a configuration into a folder of results."""
-    plan = Plan(configuration.load(content))
-    for name in plan.config.datasets:
-        for replicate, path in zip(plan.replicates(name), _data(plan, results, name), strict=True):
-            data.run(plan.data_spec(name), replicate, path, None, results / "cache")
-        for cut in plan.config.splits:
-            to = results / "split" / name / cut
-            files = to / "parts.parquet", to / "train.h5ad", to / "parts.sha256"
-            split.run(plan.split_spec(name, cut), _data(plan, results, name), *files)
+    plan = cut(content, results)
     for one in plan.runs:
         if not one.skipped:
             _run(plan, one, results)
     aggregate.run(plan.describe(), results, results / "aggregate")
     report.run(plan.describe(), results / "aggregate", results / "report")
+
+
+def cut(content: Mapping[str, Any], results: Path) -> Plan:
+    """Run its stages data and split alone."""
+    plan = Plan(configuration.load(content))
+    for name in plan.config.datasets:
+        for replicate, path in zip(plan.replicates(name), _data(plan, results, name), strict=True):
+            data.run(plan.data_spec(name), replicate, path, None, results / "cache")
+        for one in plan.config.splits:
+            to = results / "split" / name / one
+            files = to / "parts.parquet", to / "train.h5ad", to / "parts.sha256"
+            split.run(plan.split_spec(name, one), _data(plan, results, name), *files)
     return plan
 
 
@@ -37,13 +42,13 @@ def _data(plan: Plan, results: Path, name: str) -> list[Path]:
 
 def _run(plan: Plan, one: Run, results: Path) -> None:
     names = one.dataset, one.split, one.model.name
-    files, cut = _data(plan, results, one.dataset), results / "split" / one.dataset / one.split
+    files, parts = _data(plan, results, one.dataset), results / "split" / one.dataset / one.split
     shards = []
     for shard in range(len(one.shards)):
         trained, said = (results.joinpath(stage, *names, f"s{shard}") for stage in ("train", "infer"))
-        train.run(plan.model_spec(*names, shard, "train"), cut / "train.h5ad", trained, None)
-        infer.run(plan.model_spec(*names, shard, "infer"), trained, files, [], cut / "parts.parquet", said)
+        train.run(plan.model_spec(*names, shard, "train"), parts / "train.h5ad", trained, None)
+        infer.run(plan.model_spec(*names, shard, "infer"), trained, files, [], parts / "parts.parquet", said)
         shards.append(said)
-    table = results.joinpath("score", *names)
-    aligned = table.with_name(f"{one.model.name}.aligned.parquet")
-    score.run(plan.score_spec(*names), shards, files, [], cut / "parts.parquet", table.with_suffix(".parquet"), aligned)
+    scores = results / "score" / one.dataset / one.split
+    tables = (scores / f"{one.model.name}{end}" for end in (".parquet", ".aligned.parquet"))
+    score.run(plan.score_spec(*names), shards, files, [], parts / "parts.parquet", *tables)
