@@ -110,13 +110,13 @@ def miniature(real: Real, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
 def _counts(told: pd.DataFrame, control: str, genes: int) -> np.ndarray:
     """Draw counts whose logarithms of means add up: genes, contexts, and the parts of what was done to a cell."""
     rng = np.random.default_rng(0)
-    rate = np.tile(rng.normal(2.5, 0.3, genes), (len(told), 1))
+    rate = np.tile(rng.normal(4.0, 0.3, genes), (len(told), 1))
     singles = sorted({part for name in told["label"] for part in parts_of(name)} - {control})
     shifts = {single: rng.normal(0, 0.7, genes) for single in singles}
     done = [[part for part in parts_of(name) if part != control] for name in told["label"]]
     rate += np.array([sum((shifts[part] for part in parts), np.zeros(genes)) for parts in done])
     for column in set(told) - {"label", "dose_value"}:
-        kinds = {value: rng.normal(0, 0.3, genes) for value in told[column].unique()}
+        kinds = {value: rng.normal(0, 0.6, genes) for value in told[column].unique()}
         rate += np.array([kinds[value] for value in told[column]])
     return rng.poisson(np.exp(rate)).astype(np.float32)
 
