@@ -89,6 +89,31 @@ def subset(cells: ad.AnnData, rows: Shaped[np.ndarray, " cells"]) -> ad.AnnData:
         return found
 
 
+def with_genes(cells: ad.AnnData, names: Sequence[str]) -> ad.AnnData:
+    """Return some cells with these of their genes and no others, in the order of the file.
+
+    Raises
+    ------
+    ContractError
+        The cells lack some of the genes.
+    """
+    chosen = np.flatnonzero(cells.var_names.isin(names))
+    if len(chosen) != len(names):
+        raise ContractError(
+            f"the data lack {len(names) - len(chosen)} of {len(names)} genes; run the split stage again"
+        )
+    if len(chosen) == cells.n_vars:
+        return cells
+    x = mapped.columns(cells.X, chosen) if mapped.large(cells.X) else cells.X[:, chosen]
+    return ad.AnnData(x, obs=cells.obs, var=cells.var.iloc[chosen], obsm=dict(cells.obsm), uns=dict(cells.uns))
+
+
+def genes_of(path: Path) -> pd.Index:
+    """Return the names of the genes in an AnnData file; nothing else is read."""
+    with h5py.File(path, "r") as file:
+        return pd.Index(ad.io.read_elem(file["var"]).index.astype(str))
+
+
 def without_x(cells: ad.AnnData) -> ad.AnnData:
     """Return all of some cells but their expression."""
     return ad.AnnData(obs=cells.obs, var=cells.var, obsm=dict(cells.obsm), uns=dict(cells.uns))
