@@ -108,10 +108,10 @@ def with_genes(cells: ad.AnnData, names: Sequence[str]) -> ad.AnnData:
     return ad.AnnData(x, obs=cells.obs, var=cells.var.iloc[chosen], obsm=dict(cells.obsm), uns=dict(cells.uns))
 
 
-def genes_of(path: Path) -> pd.Index:
+def genes_of(path: Path) -> tuple[str, ...]:
     """Return the names of the genes in an AnnData file; nothing else is read."""
     with h5py.File(path, "r") as file:
-        return pd.Index(ad.io.read_elem(file["var"]).index.astype(str))
+        return tuple(ad.io.read_elem(file["var"]).index.astype(str))
 
 
 def without_x(cells: ad.AnnData) -> ad.AnnData:

@@ -6,6 +6,7 @@ is counts per 10,000 of the cell's own total.
 """
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import anndata as ad
 import numpy as np
@@ -22,7 +23,7 @@ BINS = 20
 MITOCHONDRIAL = ("MT-", "mt-")
 """How names of mitochondrial genes begin, in human and in mouse."""
 
-Block = sparse.csr_matrix
+Block: TypeAlias = sparse.csr_matrix
 
 
 def good_cells(cells: ad.AnnData, wanted: Preparation) -> Bool[np.ndarray, " cells"]:

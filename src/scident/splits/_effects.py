@@ -109,4 +109,5 @@ def _expression(
         table = preparation.gene_table(adata, rows[stays])
         genes = preparation.variable(table, Preparation(top_genes=GENES))
     parts = (preparation.scaled(block)[:, genes].toarray() for block in preparation.blocks(adata, rows))
-    return np.log1p(np.concatenate([part.astype(np.float32) for part in parts]))
+    found: np.ndarray = np.log1p(np.concatenate([part.astype(np.float32) for part in parts]))
+    return found
