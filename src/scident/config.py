@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scident import registry
 from scident.errors import ConfigError, PluginError, nearest
+from scident.params import Preparation
 from scident.sentences import parse
 
 NAME = r"[a-z0-9][a-z0-9_-]*"
@@ -38,6 +39,9 @@ class DatasetEntry(Entry):
 
     n_latents: int | None = Field(None, ge=1, description="Latent dimensions every model gets; default: top-level key.")
     replicates: int | None = Field(None, ge=1, description="Overrides the top-level key.")
+    prepare: Preparation = Field(
+        default_factory=Preparation, description="Which cells and genes of real data are used; default: all."
+    )
 
 
 class SplitEntry(Entry):
@@ -124,6 +128,8 @@ def load(raw: Mapping[str, Any], deep: bool = True) -> Config:
             _check_name(kind, name)
             plugin_kind = kind_of(config, kind, name)
             _check_use(where, plugin_kind, name, entry.use or name)
+            if isinstance(entry, DatasetEntry):
+                _check_prepare(where, plugin_kind, entry)
             if deep:
                 params = resolved_params(config, kind, name)
                 check_params(plugin_kind, entry.use or name, params, where, type(entry).model_fields)
@@ -197,6 +203,13 @@ def _check_path(where: str, kind: str, params: Mapping[str, Any]) -> None:
 def _check_use(where: str, kind: str, name: str, use: str) -> None:
     if name != use and name in registry.known(kind):  # else a table would call one method by the name of another
         raise ConfigError(f"{where} uses {use!r}, but {name!r} is itself a file of {kind}; give the entry another name")
+
+
+def _check_prepare(where: str, kind: str, entry: DatasetEntry) -> None:
+    if kind == "simulators" and entry.prepare != Preparation():
+        raise ConfigError(
+            f"{where}.prepare is for real data, and the truth of a simulated one is of all genes; remove it"
+        )
 
 
 def _check_grid(where: str, entry: ModelEntry, name: str, deep: bool) -> None:

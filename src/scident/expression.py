@@ -13,6 +13,8 @@ from scident import contracts
 from scident.types import condition_columns
 
 Genes = Float[np.ndarray, " genes"]
+ROWS = 2**10
+"""Most cells made dense at once."""
 
 
 def log_normalised(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
@@ -52,7 +54,7 @@ class Moments:
 
 
 def moments(cells: ad.AnnData, rows: Bool[np.ndarray, " cells"], by: Sequence[str]) -> Moments:
-    """Return the moments of log-normalised expression by labels, one group of cells in memory at a time.
+    """Return the moments of log-normalised expression by labels, few cells of a group in memory at a time.
 
     Parameters
     ----------
@@ -64,15 +66,24 @@ def moments(cells: ad.AnnData, rows: Bool[np.ndarray, " cells"], by: Sequence[st
     chosen = np.flatnonzero(rows)
     labels = pd.DataFrame({name: cells.obs[name].astype(str).to_numpy()[chosen] for name in by})
     groups = {key: chosen[own] for key, own in sorted(labels.groupby(list(by)).indices.items())}
-    found = [_moments(log_normalised(cells[own])) for own in groups.values()]
+    found = [_moments(cells, own) for own in groups.values()]
     mean, sd = (np.array([pair[i] for pair in found]).reshape(len(found), cells.n_vars) for i in (0, 1))
     keys = [key if isinstance(key, tuple) else (key,) for key in groups]
     sizes = np.array([len(own) for own in groups.values()], dtype=np.int64)
     return Moments(pd.DataFrame(keys, columns=list(by)), sizes, mean, sd)
 
 
-def _moments(x: Float[np.ndarray, "cells genes"]) -> tuple[Genes, Genes]:
-    return x.mean(0), x.std(0, ddof=1) if len(x) > 1 else np.zeros(x.shape[1])
+def _moments(cells: ad.AnnData, rows: Int[np.ndarray, " chosen"]) -> tuple[Genes, Genes]:
+    """Return mean and standard deviation, pieces put together as in Chan, Golub & LeVeque (1983)."""
+    count, mean, squares = 0, np.zeros(cells.n_vars), np.zeros(cells.n_vars)
+    for start in range(0, len(rows), ROWS):
+        x = log_normalised(cells[rows[start : start + ROWS]])
+        own = x.mean(0)
+        step, share = own - mean, len(x) / (count + len(x))
+        squares += ((x - own) ** 2).sum(0) + step**2 * count * share
+        mean += step * share
+        count += len(x)
+    return mean, np.sqrt(squares / max(count - 1, 1))
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,31 @@ def subset(cells: ad.AnnData, rows: Shaped[np.ndarray, " cells"]) -> ad.AnnData:
         return found
 
 
+def with_genes(cells: ad.AnnData, names: Sequence[str]) -> ad.AnnData:
+    """Return some cells with these of their genes and no others, in the order of the file.
+
+    Raises
+    ------
+    ContractError
+        The cells lack some of the genes.
+    """
+    chosen = np.flatnonzero(cells.var_names.isin(names))
+    if len(chosen) != len(names):
+        raise ContractError(
+            f"the data lack {len(names) - len(chosen)} of {len(names)} genes; run the split stage again"
+        )
+    if len(chosen) == cells.n_vars:
+        return cells
+    x = mapped.columns(cells.X, chosen) if mapped.large(cells.X) else cells.X[:, chosen]
+    return ad.AnnData(x, obs=cells.obs, var=cells.var.iloc[chosen], obsm=dict(cells.obsm), uns=dict(cells.uns))
+
+
+def genes_of(path: Path) -> tuple[str, ...]:
+    """Return the names of the genes in an AnnData file; nothing else is read."""
+    with h5py.File(path, "r") as file:
+        return tuple(ad.io.read_elem(file["var"]).index.astype(str))
+
+
 def without_x(cells: ad.AnnData) -> ad.AnnData:
     """Return all of some cells but their expression."""
     return ad.AnnData(obs=cells.obs, var=cells.var, obsm=dict(cells.obsm), uns=dict(cells.uns))
@@ -100,7 +125,7 @@ def digest_cells(cells: ad.AnnData) -> str:
     content = hashlib.sha256(pd.util.hash_pandas_object(labels).to_numpy().tobytes())
     arrays = (cells.X.indptr, cells.X.indices, cells.X.data) if sparse.issparse(cells.X) else (cells.X,)
     for array in arrays:
-        content.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        content.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     content.update(canonical([cells.obs["perturbation"].cat.categories.tolist(), dict(cells.uns)]).encode())
     return content.hexdigest()[:16]
 
@@ -138,10 +163,11 @@ def write_h5ad(adata: ad.AnnData, path: Path) -> None:
 def read_data(path: Path) -> ad.AnnData:
     """Read a dataset replicate or ``train.h5ad`` and check the data contract.
 
-    Counts that a loader stored as small integers become float32, so that no arithmetic overflows.
+    Counts stored as small integers become float32, so that no arithmetic overflows; those of an X too large for memory
+    stay as they are, mapped.
     """
     adata = _checked(path, contracts.check_data)
-    if adata.X is not None and adata.X.dtype.kind in "iu":
+    if adata.X is not None and adata.X.dtype.kind in "iu" and not mapped.large(adata.X):
         adata.X = adata.X.astype(np.float32)
     return adata
 

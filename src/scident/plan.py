@@ -115,6 +115,7 @@ class Plan:
             "use": use,
             "protocol": entry.protocol,
             "params": entry.params,
+            "prepare": self.config.datasets[dataset].prepare.model_dump(exclude_defaults=True),
             "replicates": list(self.replicates(dataset)),
             "plugins": self._plugins(use),
             "hash_code": registry.code_digest("splits", use, "split"),
@@ -160,7 +161,7 @@ class Plan:
         run = self.run(dataset, split, model)
         model_code = registry.code_digest("models", run.model.use, "infer")
         cut = self.split_spec(dataset, split)
-        fitted = [self.data_spec(dataset), cut["use"], cut["protocol"], cut["params"], run.model.grid]
+        fitted = [self.data_spec(dataset), cut["use"], cut["protocol"], cut["params"], cut["prepare"], run.model.grid]
         fitted += [self.config.selection] if len(run.model.grid) > 1 else []
         return {
             "dataset": dataset,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from scident import registry
 from scident.scaffold import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,15 @@ def test_each_kind_of_plugin_has_a_short_how_to(kind):
     text = (ROOT / "docs" / f"add-a-{kind}.md").read_text()
     assert f"scident new {kind} " in text
     assert len(text.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("name", registry.known("splits"))
+def test_each_split_has_a_picture(name):
+    """`python docs/splits/draw.py` makes them."""
+    text = (ROOT / "docs/add-a-split.md").read_text()
+    assert f"(splits/{name}.svg)" in text
+    assert (ROOT / f"docs/splits/{name}.svg").read_text().startswith("<svg ")
+    assert f'"{name}": Picture(' in (ROOT / "docs/splits/draw.py").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("docs/adr/*.md")), ids=lambda path: path.stem)

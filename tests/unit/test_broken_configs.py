@@ -35,6 +35,22 @@ BROKEN = {
         {"splits": {"unseen_perturbation": {"last_n": "x"}}},
         ["splits.unseen_perturbation: last_n: must be a whole number, found 'x'"],
     ),
+    "preparation out of range": (
+        {"datasets": {"norman2019": {"prepare": {"max_mito": 20}}}},
+        ["datasets.norman2019.prepare.max_mito: must be at most 1, found 20"],
+    ),
+    "unknown preparation": (
+        {"datasets": {"norman2019": {"prepare": {"top_gene": 20}}}},
+        ["unknown key 'datasets.norman2019.prepare.top_gene'", "Did you mean 'top_genes'?"],
+    ),
+    "preparation of a simulated world": (
+        {"datasets": {"sparse_shift": {"prepare": {"top_genes": 20}}}},
+        ["datasets.sparse_shift.prepare is for real data", "remove it"],
+    ),
+    "fraction and share overlap": (
+        {"splits": {"unseen_combination": {"fraction": 0.8}}},
+        ["splits.unseen_combination", "fraction must be at most 1 - share (0.75), or 1"],
+    ),
     "empty grid": (
         {"models": {"vae": {"grid": {"epochs": []}}}},
         ["models.vae.grid.epochs is empty; list at least one"],

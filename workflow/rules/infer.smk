@@ -1,6 +1,7 @@
 """Infer: what trained members say about all cells.
 
-REQUIRED INPUTS: results/train/…/s{shard}/, results/data/{dataset}/r*.h5ad, parts.parquet; truth for positive controls
+REQUIRED INPUTS: results/train/…/s{shard}/, results/data/{dataset}/r*.h5ad, parts.parquet, train.h5ad
+(for its genes); truth for positive controls
 OUTPUTS: results/infer/{dataset}/{split}/{model}/s{shard}/ with a folder per member
 """
 
@@ -13,6 +14,7 @@ rule infer:
         status="results/train/{dataset}/{split}/{model}/s{shard}/status.json",
         data=data_files,
         parts="results/split/{dataset}/{split}/parts.parquet",
+        genes="results/split/{dataset}/{split}/train.h5ad",
         truth=truth_if_control,
     output:
         folder=directory("results/infer/{dataset}/{split}/{model}/s{shard}"),

@@ -1,6 +1,7 @@
 """Score: every metric on every member and scope.
 
-REQUIRED INPUTS: results/infer/{dataset}/{split}/{model}/s*/, data, parts.parquet; truth where it is known
+REQUIRED INPUTS: results/infer/{dataset}/{split}/{model}/s*/, data, parts.parquet, train.h5ad (for its genes);
+truth where it is known
 OUTPUTS: results/score/{dataset}/{split}/{model}.parquet and {model}.aligned.parquet
 """
 
@@ -11,6 +12,7 @@ rule score:
         infer=infer_folders,
         data=data_files,
         parts="results/split/{dataset}/{split}/parts.parquet",
+        genes="results/split/{dataset}/{split}/train.h5ad",
         truth=truth_files,
     output:
         scores="results/score/{dataset}/{split}/{model}.parquet",

@@ -68,6 +68,10 @@ class Place:
         return frame[same & (frame["scope"] == self.scope)] if "scope" in frame else frame[same]
 
 
+PREDICTED = ("", "counterfactual")
+"""Kinds of prediction that stand for a model, the first it gives: never one that reads the scored cells."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One model in the headline figure."""
@@ -172,12 +176,13 @@ def headline(plan: Plan, tables: Tables, place: Place) -> Headline | None:
     found = place.of(shown_points(tables.summary, plan))
     if metric is None:
         return None
-    variant = headline_variant(plan, metric, place.scope)
-    found = found[(found["metric"] == metric) & (found["variant"] == variant)]
-    found = found[found["status"] != "not_applicable"]
+    found = _one_each(
+        found[(found["metric"] == metric) & (found["status"] != "not_applicable")], plan, metric, place.scope
+    )
     if found.empty:
         return None
-    scores = tables.scores[(tables.scores["metric"] == metric) & (tables.scores["variant"] == variant)]
+    scores = tables.scores[tables.scores["metric"] == metric]
+    scores = scores[scores["variant"] == scores["model"].map(found.set_index("model")["variant"])]
     units = per_unit(at_selection(place.of(scores), tables.selected))
     rows = [_row(plan, record, units) for record in found.to_dict("records")]
     better = plan["metrics"][metric]["better"]
@@ -199,6 +204,15 @@ def headline(plan: Plan, tables: Tables, place: Place) -> Headline | None:
         seeds=len(run["seeds"]),
         interval=str(intervals.mode().iloc[0]) if len(intervals) else "none",
     )
+
+
+def _one_each(found: pd.DataFrame, plan: Plan, metric: str, scope: str) -> pd.DataFrame:
+    """Return one row of a metric per model: the variant that stands for it, of predictions the first of `PREDICTED`."""
+    predicted = "predictions" in plan["metrics"][metric]["needs"]
+    stands = PREDICTED if predicted else (headline_variant(plan, metric, scope),)
+    found = found[found["variant"].isin(stands)]
+    order = found["variant"].map(stands.index)
+    return found.loc[order.sort_values(kind="stable").index].drop_duplicates("model")
 
 
 def order_of_models(plan: Plan, head: Headline | None) -> list[str]:

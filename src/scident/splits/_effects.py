@@ -10,18 +10,20 @@ from typing import cast
 import anndata as ad
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
-from scipy import sparse
+from jaxtyping import Bool, Float, Int
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
-from scident import contracts
+from scident import contracts, preparation
 from scident.errors import ConfigError
 from scident.expression import dense
+from scident.params import Preparation
 
 CELLS = 500
 """Most cells of a perturbation in a context, the first by name."""
 COMPONENTS = 50
+GENES = 2000
+"""Most genes that components are of: those that vary most among the cells that stay."""
 
 Groups = Mapping[tuple[str, str], Int[np.ndarray, " _"]]
 """(context, perturbation) -> rows; the control cells of a context have the empty name."""
@@ -50,14 +52,14 @@ def strongest(adata: ad.AnnData, names: Sequence[str], count: int) -> list[str]:
     groups = _groups(adata)
     rows = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *groups.values()]))
     label = adata.obs["perturbation"].astype(str).to_numpy()[rows]
-    expression = _expression(adata[rows])
     places = {key: np.searchsorted(rows, own) for key, own in groups.items()}
     found: list[str] = []
     candidates: set[str] = set()
     while not found or not candidates.issuperset(found):
         candidates.update(found)
         stays = ~np.isin(label, sorted(candidates))
-        size = min(COMPONENTS, int(stays.sum()) - 1, adata.n_vars - 1)
+        expression = _expression(adata, rows, stays)
+        size = min(COMPONENTS, int(stays.sum()) - 1, expression.shape[1] - 1)
         components = PCA(size, svd_solver="arpack", random_state=0).fit(expression[stays])
         effects = distances(components.transform(expression), places)
         known = sorted((name for name in names if name in effects), key=lambda name: (-effects[name], name))
@@ -96,10 +98,16 @@ def _groups(adata: ad.AnnData) -> Groups:
     return {key: order[own[:CELLS]] for key, own in found.items()}
 
 
-def _expression(cells: ad.AnnData) -> np.ndarray | sparse.csr_matrix:
-    """Return log1p of counts per 10,000, sparse; X itself where it holds no counts."""
-    if contracts.observation(cells) == "normal":
-        return dense(cells)
-    counts = sparse.csr_matrix(cells.X, dtype=np.float64)
-    total = np.maximum(np.asarray(counts.sum(1)).reshape(-1), 1)
-    return (sparse.diags(1e4 / total) @ counts).tocsr().log1p()
+def _expression(
+    adata: ad.AnnData, rows: Int[np.ndarray, " cells"], stays: Bool[np.ndarray, " cells"]
+) -> Float[np.ndarray, "cells genes"]:
+    """Return log1p of counts per 10,000 of variable genes; all of X where it holds no counts."""
+    if contracts.observation(adata) == "normal":
+        return dense(adata[rows])
+    genes = np.arange(adata.n_vars)
+    if adata.n_vars > GENES:
+        table = preparation.gene_table(adata, rows[stays])
+        genes = preparation.variable(table, Preparation(top_genes=GENES))
+    parts = (preparation.scaled(block)[:, genes].toarray() for block in preparation.blocks(adata, rows))
+    found: np.ndarray = np.log1p(np.concatenate([part.astype(np.float32) for part in parts]))
+    return found

@@ -45,6 +45,8 @@ class Params(PluginParams):
     def _drawn_if_published(self) -> "Params":
         if self.held_out is not None and self.fraction is not None:
             raise ValueError("fraction goes with drawn combinations, held_out names them; keep one")
+        if self.fraction is not None and 1 - self.share < self.fraction < 1:
+            raise ValueError(f"fraction must be at most 1 - share ({1 - self.share:g}), or 1, where all are trained on")
         return self
 
 

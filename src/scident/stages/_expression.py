@@ -1,6 +1,6 @@
 """What was observed of expression: the means that predictions are compared with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,9 @@ HALF = {"score": "fit", "heldout_score": "heldout_fit"}
 training cells, and `half_split` predicts its means."""
 
 
-def observed(data: Path, part: Shaped[np.ndarray, " cells"]) -> dict[Scope, Expression]:
-    """Return what was observed on each scope that scores treated cells, given the part of every cell."""
-    cells = io.read_data(data)
+def observed(data: Path, part: Shaped[np.ndarray, " cells"], genes: Sequence[str]) -> dict[Scope, Expression]:
+    """Return what was observed of these genes on each scope that scores treated cells, given the part of every cell."""
+    cells = io.with_genes(io.read_data(data), genes)
     control = cells.obs["is_control"].to_numpy(dtype=bool)
     columns = condition_columns(cells.obs)
     seen = Seen.of(io.subset(cells, np.isin(part, ("train", "val"))))

@@ -13,10 +13,12 @@ from scident.models.base import Model
 
 
 class World:
-    """Cells of one replicate, their parts and, for a positive control, their truth."""
+    """Cells of one replicate with the genes training saw, their parts and, for a positive control, their truth."""
 
-    def __init__(self, replicate: int, data: Sequence[Path], truth: Sequence[Path], cut: pd.DataFrame) -> None:
-        self.cells = io.read_data(data[replicate])
+    def __init__(
+        self, replicate: int, data: Sequence[Path], truth: Sequence[Path], cut: pd.DataFrame, genes: Sequence[str]
+    ) -> None:
+        self.cells = io.with_genes(io.read_data(data[replicate]), genes)
         self.truth: ad.AnnData | None = io.read_truth(truth[replicate]) if truth else None
         own = cut[cut["replicate"] == replicate].set_index("cell_id")["part"]
         self.part = own.reindex(self.cells.obs_names).to_numpy()

@@ -1,7 +1,7 @@
 """From the files of a run to what metrics look at: cells, truth, members, and the cells of each scope."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,12 @@ def replicate_of(path: Path) -> int:
     return int(path.name.split(".")[0].removeprefix("r"))
 
 
-def read_world(replicate: int, data: Path, truth: Path | None, parts: pd.DataFrame, expression: bool = False) -> World:
-    """Read labels, parts and truth of one replicate; the counts, which may be large, stay on disk unless asked for.
+def read_world(
+    replicate: int, data: Path, truth: Path | None, parts: pd.DataFrame, genes: Sequence[str] | None = None
+) -> World:
+    """Read labels, parts and truth of one replicate, and the means of some genes if any are asked for.
+
+    Without them the counts, which may be large, stay on disk.
 
     Raises
     ------
@@ -77,7 +81,7 @@ def read_world(replicate: int, data: Path, truth: Path | None, parts: pd.DataFra
     obs["part"] = part.to_numpy()
     names = tuple(str(name) for name in obs["perturbation"].cat.categories)
     trained = np.isin(names, obs.loc[obs["part"] == "train", "perturbation"].astype(str).unique())
-    means = observed(data, obs["part"].to_numpy()) if expression else {}
+    means = {} if genes is None else observed(data, obs["part"].to_numpy(), genes)
     labels = (obs, names, trained, io.digest(data))
     if truth is None:
         return World(*labels, expression=means)

@@ -35,7 +35,8 @@ def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], pa
     data, truth
         One file per replicate of the benchmark, in order; `truth` is read for positive controls alone.
     parts
-        ``parts.parquet`` of the split: likelihoods and predictions are computed for cells that are scored.
+        ``parts.parquet`` of the split, with ``train.h5ad`` beside it, which has the genes: likelihoods and predictions
+        are computed for cells that are scored.
     out
         Folder to write.
     """
@@ -45,12 +46,13 @@ def run(spec: Spec, train: Path, data: Sequence[Path], truth: Sequence[Path], pa
     fitted = {row["member"]: row for row in io.read_table(train / "members.parquet", "members").to_dict("records")}
     states = load_states(train / "model.pt")
     cut = io.read_table(parts, "parts")
+    genes = io.genes_of(parts.with_name("train.h5ad"))
     table = written_members(spec, info.stochastic)
     with io.atomic_folder(out) as folder:
         with measured() as costs:
             known = truth if info.reads_truth else ()
             for replicate in sorted(set(table["replicate"])):
-                world = World(replicate, data, known, cut)  # one replicate in memory at a time
+                world = World(replicate, data, known, cut, genes)  # one replicate in memory at a time
                 for fit, rows in table[table["replicate"] == replicate].groupby("fitted_as"):
                     first, *copies = (folder / member for member in rows["member"])
                     source = fitted[str(fit)]

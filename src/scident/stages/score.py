@@ -74,7 +74,7 @@ def run(
     data, truth
         Files of the replicates, named ``r{replicate}.…``; `truth` is empty where none is known.
     parts
-        Table of parts, with ``parts.sha256`` beside it.
+        Table of parts, with ``parts.sha256`` and ``train.h5ad``, which has the genes, beside it.
     out, aligned
         Tables ``scores`` and ``aligned`` to write.
     """
@@ -86,9 +86,10 @@ def run(
     members = find_members(infer, product(spec["replicates"], spec["grid_points"], spec["seeds"]))
     rows: list[Row] = []
     matrices: list[pd.DataFrame] = []
-    expression = any("predictions" in metric.info.needs for metric, _ in _jobs(spec))
+    predicted = any("predictions" in metric.info.needs for metric, _ in _jobs(spec))
+    genes = io.genes_of(parts.with_name("train.h5ad")) if predicted else None
     for replicate in spec["replicates"]:
-        world = read_world(replicate, files[replicate], truths.get(replicate), table, expression)
+        world = read_world(replicate, files[replicate], truths.get(replicate), table, genes)
         for grid_point in spec["grid_points"]:
             group = {seed: members[replicate, grid_point, seed] for seed in spec["seeds"]}
             scorer = _Group(spec, replicate, grid_point, world, group)

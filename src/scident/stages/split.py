@@ -1,7 +1,8 @@
 """Stage split: cut each replicate's cells into parts and write what training may see.
 
 Reads ``data/{dataset}/r*.h5ad``; writes ``split/{dataset}/{split}/`` parts.parquet, parts.sha256 and train.h5ad (cells
-of the parts train and val of all replicates; every perturbation name, so that parameter tables have K rows).
+of the parts train and val of all replicates; every perturbation name, so that parameter tables have K rows; the genes
+that everybody uses from here on).
 """
 
 import logging
@@ -17,6 +18,7 @@ from jaxtyping import Bool, Shaped
 from scident import io, mapped, registry, rng
 from scident.contracts import OBS_COLUMNS
 from scident.errors import ConfigError, ContractError, PluginError
+from scident.stages._prepare import SEEN, UNUSED, Cut, prepare
 from scident.types import condition_columns
 
 log = logging.getLogger(__name__)
@@ -25,9 +27,6 @@ SHARES = (("train", 72), ("val", 8), ("fit", 10), ("score", 10))
 """Per cent of the cells of each training condition."""
 HELDOUT_SHARES = (("heldout_fit", 50), ("heldout_score", 50))
 """Per cent of the cells of each held-out condition."""
-SEEN = ("train", "val")
-UNUSED = "unused"
-"""Part of cells that nobody trains on and nobody scores."""
 
 
 def run(spec: Mapping[str, Any], data: Sequence[Path], parts: Path, train: Path, digest: Path) -> None:
@@ -36,7 +35,7 @@ def run(spec: Mapping[str, Any], data: Sequence[Path], parts: Path, train: Path,
     Parameters
     ----------
     spec
-        dataset, name, use, protocol (heldout or released), params, replicates, plugins.
+        dataset, name, use, protocol (heldout or released), params, replicates, plugins, prepare.
     data
         Files of the replicates, in the order of ``spec["replicates"]``.
     parts, train, digest
@@ -45,12 +44,13 @@ def run(spec: Mapping[str, Any], data: Sequence[Path], parts: Path, train: Path,
     Raises
     ------
     ConfigError, ContractError, PluginError
-        The split does not fit the data, the replicates do not fit each other, or the plug-in breaks its word.
+        The split or the preparation does not fit the data, the replicates do not fit each other, or the plug-in breaks
+        its word.
     """
     registry.register(spec.get("plugins", ()))
     module = registry.load("splits", spec["use"])
     params = module.Params(**spec["params"])
-    tables, seen = [], []
+    cuts = []
     for replicate, path in zip(spec["replicates"], data, strict=True):
         adata = io.read_data(path)
         names = {"dataset": spec["dataset"], "replicate": replicate}
@@ -59,18 +59,23 @@ def run(spec: Mapping[str, Any], data: Sequence[Path], parts: Path, train: Path,
         heldout, used = _held_out(module.assign(adata, params, drawn), adata, spec["use"])
         part = np.full(adata.n_obs, UNUSED, dtype=object)
         part[used] = cut(adata.obs[used], heldout[used], spec["protocol"], stream)
-        _need_training(part, spec)
-        tables.append(
-            pd.DataFrame({"replicate": replicate, "cell_id": adata.obs_names, "part": part, "heldout": heldout})
-        )
-        seen.append(_training_cells(adata, part, replicate))
-    table = pd.concat(tables, ignore_index=True)
+        cuts.append(Cut(replicate, adata, part, heldout))
+    prepare(cuts, spec)
+    for one in cuts:
+        _need_training(one.part, spec)
+    table = pd.concat([_table(one) for one in cuts], ignore_index=True)
+    seen = [_training_cells(cuts.pop(0)) for _ in range(len(cuts))]  # what is cut out of it lets a replicate go
     io.write_h5ad(_stack(seen), train)
     io.write_table(table, parts, "parts")
     with io.atomic(digest) as temporary:
         temporary.write_text(io.digest(parts) + "\n")
     sizes = table["part"].value_counts()
     log.info("%s %s: %s", spec["dataset"], spec["name"], ", ".join(f"{name} {sizes[name]}" for name in sizes.index))
+
+
+def _table(one: Cut) -> pd.DataFrame:
+    columns = {"cell_id": one.cells.obs_names, "part": one.part, "heldout": one.heldout}
+    return pd.DataFrame({"replicate": one.replicate, **columns})
 
 
 def cut(
@@ -151,15 +156,15 @@ def _need_training(part: Shaped[np.ndarray, " cells"], spec: Mapping[str, Any]) 
             )
 
 
-def _training_cells(adata: ad.AnnData, part: Shaped[np.ndarray, " cells"], replicate: int) -> ad.AnnData:
-    rows = np.flatnonzero(np.isin(part, SEEN))
+def _training_cells(one: Cut) -> ad.AnnData:
+    adata, part, rows = one.cells, one.part, np.flatnonzero(one.seen)
     if mapped.large(adata.X):  # training then maps each part as one stretch of the file
         rows = rows[np.argsort(part[rows] != SEEN[0], kind="stable")]
     obs = adata.obs.iloc[rows][[name for name in OBS_COLUMNS if name in adata.obs]].copy()
-    obs.insert(0, "replicate", np.int64(replicate))
+    obs.insert(0, "replicate", np.int64(one.replicate))
     obs.insert(1, "cell_id", adata.obs_names[rows].astype(str))
     obs.insert(2, "part", pd.Categorical(part[rows], categories=SEEN))
-    obs.index = pd.Index([f"r{replicate}:{name}" for name in obs["cell_id"]])
+    obs.index = pd.Index([f"r{one.replicate}:{name}" for name in obs["cell_id"]])
     # selecting rows of a categorical keeps all its categories; AnnData views would drop those without cells
     x = mapped.take(adata.X, rows) if mapped.large(adata.X) else adata.X[rows]
     return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=adata.var_names), uns=dict(adata.uns))

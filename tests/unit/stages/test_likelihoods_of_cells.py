@@ -55,7 +55,7 @@ def world(tmp_path, released=False):
     cells = ad.AnnData(np.ones((len(rows), 3), dtype=np.float32), obs=obs.drop(columns="part"))
     cells.obs["is_control"], cells.obs["context"] = False, "all"
     io.write_h5ad(cells, tmp_path / "r0.h5ad")
-    return World(0, [tmp_path / "r0.h5ad"], [], cut), obs["part"]
+    return World(0, [tmp_path / "r0.h5ad"], [], cut, cells.var_names), obs["part"]
 
 
 def info(*, adapts, label_conditioned=True):

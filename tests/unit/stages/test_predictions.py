@@ -52,7 +52,11 @@ def parts_of(root, replicate):
 
 
 def observed(root, replicate=0):
-    return _expression.observed(root / f"r{replicate}.h5ad", parts_of(root, replicate).to_numpy())
+    return expression_of(root / f"r{replicate}.h5ad", parts_of(root, replicate).to_numpy())
+
+
+def expression_of(path, part):
+    return _expression.observed(path, part, io.genes_of(path))
 
 
 @pytest.mark.parametrize("use", BASELINES)
@@ -213,7 +217,7 @@ def test_scored_cells_choose_neither_panel_nor_reference(root, tmp_path):
     scored_rows = np.isin(part, ["score", "heldout_score"])
     cells.X[scored_rows] = np.random.default_rng(0).poisson(9.0, (scored_rows.sum(), cells.n_vars))
     io.write_h5ad(cells, tmp_path / "changed.h5ad")
-    after = _expression.observed(tmp_path / "changed.h5ad", part)
+    after = expression_of(tmp_path / "changed.h5ad", part)
     for scope in ("iid", "ood"):
         for name in ("panel", "control", "centroid"):
             np.testing.assert_array_equal(getattr(after[scope], name), getattr(before[scope], name))
@@ -224,7 +228,7 @@ def test_contexts_without_controls_have_no_control_and_no_panel(root, tmp_path):
     cells, part = io.read_data(root / "r0.h5ad"), parts_of(root, 0)
     keep = ~((cells.obs["context"] == "x") & cells.obs["is_control"]).to_numpy()
     io.write_h5ad(io.subset(cells, keep), tmp_path / "fewer.h5ad")
-    found = _expression.observed(tmp_path / "fewer.h5ad", part.to_numpy()[keep])
+    found = expression_of(tmp_path / "fewer.h5ad", part.to_numpy()[keep])
     for scope in ("iid", "ood"):
         x = (found[scope].obs["context"] == "x").to_numpy()
         assert np.isnan(found[scope].control[x]).all()
