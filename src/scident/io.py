@@ -100,7 +100,7 @@ def digest_cells(cells: ad.AnnData) -> str:
     content = hashlib.sha256(pd.util.hash_pandas_object(labels).to_numpy().tobytes())
     arrays = (cells.X.indptr, cells.X.indices, cells.X.data) if sparse.issparse(cells.X) else (cells.X,)
     for array in arrays:
-        content.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        content.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     content.update(canonical([cells.obs["perturbation"].cat.categories.tolist(), dict(cells.uns)]).encode())
     return content.hexdigest()[:16]
 
@@ -138,10 +138,11 @@ def write_h5ad(adata: ad.AnnData, path: Path) -> None:
 def read_data(path: Path) -> ad.AnnData:
     """Read a dataset replicate or ``train.h5ad`` and check the data contract.
 
-    Counts that a loader stored as small integers become float32, so that no arithmetic overflows.
+    Counts stored as small integers become float32, so that no arithmetic overflows; those of an X too large for memory
+    stay as they are, mapped.
     """
     adata = _checked(path, contracts.check_data)
-    if adata.X is not None and adata.X.dtype.kind in "iu":
+    if adata.X is not None and adata.X.dtype.kind in "iu" and not mapped.large(adata.X):
         adata.X = adata.X.astype(np.float32)
     return adata
 

@@ -31,7 +31,7 @@ CSR: TypeAlias = sparse.csr_matrix
 
 def large(x: object) -> TypeGuard[CSR]:
     """Say whether an expression matrix is sparse and too large to be read into memory."""
-    if not (sparse.issparse(x) and x.format == "csr"):
+    if not isinstance(x, sparse.csr_matrix | sparse.csr_array):
         return False
     return bool(x.nnz * (x.data.itemsize + x.indices.itemsize) > LARGE)
 
@@ -105,8 +105,27 @@ def stack(blocks: list[CSR]) -> CSR:
     return filed(rows, blocks[0].shape[1], dtype, sum(block.nnz for block in blocks))
 
 
+def in_order(x: CSR) -> CSR:
+    """Return a matrix whose genes are sorted within each cell, each there once: itself, or a copy in temporary files.
+
+    Entries of one gene in one cell are added up, whole numbers in 32 bits or more.
+    """
+    if x.has_canonical_format:
+        return x
+    dtype = x.dtype if x.dtype.kind == "f" else np.promote_types(x.dtype, np.uint32)
+    return filed(_summed(x, dtype), x.shape[1], dtype, x.nnz)
+
+
+def _summed(x: CSR, dtype: np.dtype) -> Iterator[CSR]:
+    for start in range(0, x.shape[0], ROWS):
+        block = x[start : start + ROWS].astype(dtype)  # a copy, whatever the dtype
+        block.sum_duplicates()
+        yield block
+
+
 def write(path: Path, x: CSR) -> None:
-    """Add X to an h5ad file that has none, so that `read` can map it."""
+    """Add X to an h5ad file that has none, genes in order, so that `read` can map it."""
+    x = in_order(x)
     # alignment holds for what is allocated while the file is open like this
     with h5py.File(path, "a", alignment_threshold=1, alignment_interval=PAGE) as file:
         group = file.create_group("X")

@@ -79,6 +79,20 @@ def test_arrays_of_a_file_are_aligned(tmp_path):
     np.testing.assert_array_equal(found.toarray(), x.toarray())
 
 
+def test_genes_are_put_in_order_once_and_added_up_without_overflow(tmp_path):
+    x = screen().X.astype(np.uint16)
+    assert mapped.in_order(x) is x
+    data, indices = [np.concatenate([one, one[::-1]]) for one in (np.full(40, 65535), np.arange(40))]
+    odd = sparse.csr_matrix((data.astype(np.uint16), indices, np.array([0, 50, 80])), shape=(2, 40))
+    dense = np.zeros((2, 40))
+    np.add.at(dense, (np.repeat([0, 1], [50, 30]), indices), 65535)
+    mapped.write(tmp_path / "odd.h5ad", odd)
+    found = mapped.read(tmp_path / "odd.h5ad")
+    assert found.has_canonical_format
+    np.testing.assert_array_equal(found.toarray(), dense)
+    np.testing.assert_array_equal(odd.indices, indices)
+
+
 @pytest.mark.parametrize(
     "rows",
     [np.arange(10, 90), np.arange(0, 120, 2), np.array([3, 3, 1]), np.arange(120)[::-1], np.array([], dtype=np.int64)],

@@ -11,6 +11,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from scident import mapped
+
 TILE = 256
 """Genes made dense together: those of a batch stay in a processor's cache while the cells are written into them."""
 
@@ -27,7 +29,7 @@ class Streamed:
     """
 
     def __init__(self, blocks: Sequence[sparse.csr_matrix], device: torch.device, dtype: torch.dtype) -> None:
-        self.blocks = [_canonical(block) for block in blocks]
+        self.blocks = [mapped.in_order(block) for block in blocks]
         self.device, self.dtype = device, dtype
         self.genes = blocks[0].shape[1]
         self.offsets = np.cumsum([0, *(block.shape[0] for block in blocks)])
@@ -52,14 +54,6 @@ class Streamed:
                 zero = np.int64(0) if x.dtype.kind in "ui" else np.float64(0)
                 self.fill(x.data, x.indices, x.indptr, local, columns, out, total, zero, len(used) == 1)
         return counts.to(self.device), library.to(self.device)
-
-
-def _canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
-    if block.has_canonical_format:
-        return block
-    mended = block.copy()
-    mended.sum_duplicates()
-    return mended
 
 
 class Buffers:
