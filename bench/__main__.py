@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bench import gpu, heldout, likelihood, run, streaming, training, workers
+from bench import gpu, heldout, likelihood, run, screen_figures, streaming, training, workers
 from bench.problem import flop_per_epoch, unit
 from bench.table import markdown
 from bench.timing import seconds
@@ -58,7 +58,7 @@ def main() -> None:
     parts = {}
     for name, measured in (
         ("core", [training.rows, likelihood.rows, heldout.rows, streaming.rows]),
-        ("workflow", [workers.rows, run.rows]),
+        ("workflow", [workers.rows, run.rows, screen_figures.rows]),
     ):
         rows = [row for rows in measured for row in rows()]
         parts[name] = markdown(rows)

@@ -1,7 +1,7 @@
 """The reference problem, and the same floating-point work as bare matrix products."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -60,11 +60,15 @@ class Products:
     cells: int
     trained: bool
 
+    @cached_property
+    def operands(self) -> list[list[torch.Tensor]]:
+        """Of each layer."""
+        return [_operands(out, inputs, self.cells) for out, inputs in self.shapes]
+
     def __call__(self, times: int) -> None:
         """Multiply as one step does, so many times."""
-        made = [_operands(out, inputs, self.cells) for out, inputs in self.shapes]
         for _ in range(times):
-            for number, (weight, x, slope, y, to_weight, to_x) in enumerate(made):
+            for number, (weight, x, slope, y, to_weight, to_x) in enumerate(self.operands):
                 torch.mm(weight, x, out=y)
                 if self.trained:
                     torch.mm(slope, x.T, out=to_weight)

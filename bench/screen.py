@@ -1,13 +1,17 @@
-"""Prepare, split and train on a made screen, each stage in a process of its own, and say what it took.
+"""Prepare, split and train on a made screen, each stage in a process of its own, and keep what it took.
 
-``python -m bench.screen FOLDER --cells 300000 --genes 8000`` writes some 12 GB into FOLDER and as much, for a while,
-into the folder that TMPDIR names. Linux alone tells anonymous memory from mapped files.
+``python -m bench.screen`` does all three for 300,000 cells × 8,000 genes, ``--cells 30000`` for a tenth of them,
+``--only fit`` one of them. Files go to ``results/screen/CELLS/`` (8 GB of 300,000 cells) and, for a
+while, half as much to the folder that TMPDIR names; ``results/screen/CELLS.json`` is what `make bench` reports.
 """
 
 import argparse
+import json
 import logging
 import multiprocessing
-import threading
+import shutil
+import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,22 +19,28 @@ from typing import Any
 
 import torch
 
+from bench.made_screen import Params as Size
+from bench.memory import watched
 from bench.streaming import Timed, products
 from bench.timing import seconds
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 0.05
-SHARE = 0.1
-"""Of an epoch, done as bare products."""
+FOLDER = Path("results/screen")
+SHARE, REPEATS = 0.02, 5
+"""The part of an epoch done as bare products, so many times before it and after it."""
+BYTES = 6
+"""Of an entry: a count and the number of its gene."""
 SPEC: dict[str, Any] = {
     "dataset": "screen",
     "split": "iid",
     "plugins": [str(Path(__file__).with_name("made_screen.py"))],
 }
 
+Figures = dict[str, float]
 
-def prepare(folder: Path, size: dict[str, int]) -> dict[str, float]:
+
+def prepare(folder: Path, size: dict[str, int]) -> Figures:
     """Draw the screen and write it."""
     from scident.stages import data
 
@@ -39,7 +49,7 @@ def prepare(folder: Path, size: dict[str, int]) -> dict[str, float]:
     return {}
 
 
-def cut(folder: Path, size: dict[str, int]) -> dict[str, float]:
+def cut(folder: Path, size: dict[str, int]) -> Figures:
     """Split it."""
     from scident.stages import split
 
@@ -48,84 +58,79 @@ def cut(folder: Path, size: dict[str, int]) -> dict[str, float]:
     return {}
 
 
-def fit(folder: Path, size: dict[str, int]) -> dict[str, float]:
-    """Train one compiled member for an epoch, after one that pays for compiling."""
+def fit(folder: Path, size: dict[str, int]) -> Figures:
+    """Train one compiled member for an epoch, after one that pays for compiling; products are done around it."""
     from scident.engine.trainer import Loop
     from scident.stages import train
 
-    epochs: list[dict[str, float]] = []
+    epochs: list[Figures] = []
     plain = Loop.epoch
 
     def timed(loop: Loop) -> None:
         loop.data.store = store = Timed(getattr(loop.data.store, "store", loop.data.store))  # type: ignore[assignment]
+        some = round(SHARE * loop.n_train), round(SHARE * loop.n_val)
+        unit = [seconds(lambda: products(size["genes"], *some)) for _ in range(REPEATS)]
         wall = seconds(lambda: plain(loop))
-        epochs.append({"cells": loop.n_train, "val": loop.n_val, "epoch_s": wall, "loader_s": store.seconds})
+        unit += [seconds(lambda: products(size["genes"], *some)) for _ in range(REPEATS)]
+        epochs.append(
+            {
+                "us_per_cell": 1e6 * wall / loop.n_train,
+                "speed_of_products": statistics.median(unit) / SHARE / wall,
+                "loader_share": store.seconds / wall,
+            }
+        )
 
     Loop.epoch = timed  # type: ignore[method-assign]
-    grid = {"default": {"epochs": 2, "compile": "auto"}}
-    more = {
-        "model": "svae-plus",
-        "use": "svae_plus",
-        "grid": grid,
-        "n_latents": 15,
-        "members": [[0, 0, 0]],
-        "seeds": [0],
-    }
-    rest = {"published": False, "selection": "val_nelbo", "iwelbo_samples": 0, "predict": False, "hash_code": "0" * 16}
-    train.run(SPEC | more | rest, folder / "train.h5ad", folder / "trained")
-    last = epochs[-1]
-    some = round(SHARE * last["cells"]), round(SHARE * last["val"])
-    unit_s = seconds(lambda: products(size["genes"], *some)) / SHARE
-    return {
-        "us_per_cell": 1e6 * last["epoch_s"] / last["cells"],
-        "speed_of_products": unit_s / last["epoch_s"],
-        "loader_share": last["loader_s"] / last["epoch_s"],
-    }
+    which = {"model": "svae-plus", "use": "svae_plus", "n_latents": 15, "members": [[0, 0, 0]], "seeds": [0]}
+    how = {"grid": {"default": {"epochs": 2, "compile": "auto"}}, "selection": "val_nelbo", "published": False}
+    rest = {"iwelbo_samples": 0, "predict": False, "hash_code": "0" * 16}
+    train.run(SPEC | which | how | rest, folder / "train.h5ad", folder / "trained")
+    return epochs[-1]
 
 
-def _anonymous_mb() -> float:
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1e3
+STAGES: dict[str, Callable[[Path, dict[str, int]], Figures]] = {"prepare": prepare, "cut": cut, "fit": fit}
 
 
-def _measured(stage: Callable[..., dict[str, float]], folder: Path, size: dict[str, int], pipe: Any) -> None:
+def _measured(stage: str, folder: Path, size: dict[str, int], pipe: Any) -> None:
     torch.set_num_threads(1)
-    peak, done = [0.0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(EVERY_S):
-            peak[0] = max(peak[0], _anonymous_mb())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     start = time.perf_counter()
-    try:
-        found = stage(folder, size)
-    finally:
-        done.set()
-        watcher.join()
-    pipe.send({"wall_s": time.perf_counter() - start, "anonymous_mb": peak[0]} | found)
+    with watched() as peak:
+        found = STAGES[stage](folder, size)
+    pipe.send({"wall_s": time.perf_counter() - start, "anonymous_mb": peak.mb} | found)
+
+
+def _need_space(folder: Path, size: dict[str, int]) -> None:
+    entries = size["cells"] * size["genes"] * Size().filled
+    for place, times in ((folder, 2), (Path(tempfile.gettempdir()), 1)):
+        free, wanted = shutil.disk_usage(place).free, times * BYTES * entries
+        if free < wanted:
+            raise SystemExit(f"{place} has {free / 1e9:.0f} GB free, but {wanted / 1e9:.0f} GB are needed; use another")
 
 
 def main() -> None:
-    """Run the three stages and log what each took."""
+    """Run the stages and keep what each took."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=STAGES, help="one stage, those before it having been run")
     parser.add_argument("--cells", type=int, default=300_000)
     parser.add_argument("--genes", type=int, default=8_000)
+    parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
+    folder, size = given.folder / str(given.cells), {"cells": given.cells, "genes": given.genes}
+    folder.mkdir(parents=True, exist_ok=True)
+    _need_space(folder, size)
+    figures = given.folder / f"{given.cells}.json"
     context = multiprocessing.get_context("spawn")
-    for stage in (prepare, cut, fit):
+    for stage in [given.only] if given.only else STAGES:
         mine, theirs = context.Pipe()
-        size = {"cells": given.cells, "genes": given.genes}
-        worker = context.Process(target=_measured, args=(stage, given.folder, size, theirs))
+        worker = context.Process(target=_measured, args=(stage, folder, size, theirs))
         worker.start()
         theirs.close()
         found = mine.recv()
         worker.join()
-        log.info("%s: %s", stage.__name__, ", ".join(f"{name} {value:,.3g}" for name, value in found.items()))
+        known = json.loads(figures.read_text()) if figures.is_file() else {}
+        figures.write_text(json.dumps(known | {stage: found}, indent=1))
+        log.info("%s: %s", stage, ", ".join(f"{name} {value:,.3g}" for name, value in found.items()))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import torch
@@ -44,9 +45,16 @@ def sliced(x: sparse.csr_matrix, rows: np.ndarray) -> tuple[torch.Tensor, torch.
 
 def products(genes: int, train: int, val: int) -> None:
     """Do the floating-point work of an epoch of one member, as `bench.problem.unit` does at 100 genes."""
+    training, validating = _products(genes)
+    training(round(train / BATCH))
+    validating(round(val / BATCH))
+
+
+@cache
+def _products(genes: int) -> tuple[Products, Products]:
+    """Return those of training and of validating; their operands are made once, for they are large."""
     shapes = [(WIDTH, genes), *ENCODER[1:], *DECODER[:-1], (genes, WIDTH)]
-    Products(shapes, BATCH, trained=True)(round(train / BATCH))
-    Products(shapes, BATCH, trained=False)(round(val / BATCH))
+    return Products(shapes, BATCH, trained=True), Products(shapes, BATCH, trained=False)
 
 
 def rows() -> list[Row]:
