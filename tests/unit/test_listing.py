@@ -170,8 +170,8 @@ def test_fetched_says_where_a_file_is_and_how_it_was_checked(file, words, two_fi
 
 
 def test_fetched_knows_the_files_of_a_dataset(two_files, tmp_path):
-    with pytest.raises(DataError, match=r"screen: has no file 'smal.h5ad'; known: .* Did you mean 'small.h5ad'\?"):
-        fetched("screen", tmp_path, "smal.h5ad")
+    with pytest.raises(DataError, match=r"screen: has no file 'small.h5'; known: .* Did you mean 'small.h5ad'\?"):
+        fetched("screen", tmp_path, "small.h5")
 
 
 def test_a_file_of_the_users_is_not_fetched(tmp_path, command):
