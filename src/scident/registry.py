@@ -132,7 +132,7 @@ def _digest(start: list[Path]) -> str:
     return content.hexdigest()[:16]
 
 
-NUMERIC = (*INFO_CLASSES, "engine", "aggregate", "report", "stages", "rng", "selection")
+NUMERIC = (*INFO_CLASSES, "engine", "aggregate", "report", "stages", "rng", "selection", "expression", "preparation")
 
 
 def _reachable(start: list[Path]) -> set[Path]:

@@ -1,5 +1,6 @@
 """Axis names used in every array annotation: cells, genes, perts, latents, factors, members, batch."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,8 +68,8 @@ def conditions_of(obs: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def parts_of(perturbation: str) -> tuple[str, ...]:
-    """Return the single perturbations that a label combines: A+B is A and B, any other label is itself."""
-    return tuple(part for part in perturbation.split("+") if part) or (perturbation,)
+    """Return the single perturbations that a label combines: A+B is A and B, any other label is itself, as (+)-JQ1 is."""
+    return tuple(part for part in re.split(r"\+(?![^(]*\))", perturbation) if part) or (perturbation,)
 
 
 KINDS = ("", "reconstruction", "counterfactual", "label_only")

@@ -172,5 +172,10 @@ def test_code_digest_of_a_metric_covers_its_helpers_and_no_model():
     assert "metrics/nelbo.py" not in files
 
 
+def test_code_digests_cover_what_everybody_reads_expression_by():
+    assert {"preparation.py", "stages/_prepare.py", "stages/split.py"} <= reached("splits", "iid", "split")
+    assert "expression.py" in reached("models", "no_change", "infer") & reached("metrics", "nelbo", "score")
+
+
 def test_package_is_where_the_code_is():
     assert Path(registry.__file__).parent == registry.PACKAGE

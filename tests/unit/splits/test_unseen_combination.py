@@ -8,6 +8,7 @@ import pytest
 from _cells import mapped
 from scident.errors import ConfigError
 from scident.splits.unseen_combination import Params, assign
+from scident.types import parts_of
 
 SINGLES = ("a", "b", "c", "d")
 PAIRS = ("a+b", "a+c", "a+d", "b+c", "b+d", "c+d", "a+e", "b+e")  # e is never alone
@@ -50,6 +51,22 @@ def test_another_seed_draws_others_and_the_same_seed_the_same():
     assert drawn[0] == held(shares(data(), 0))
 
 
+@pytest.mark.parametrize(
+    ("label", "parts"),
+    [
+        ("a", ("a",)),
+        ("a+b", ("a", "b")),
+        ("a+b+c", ("a", "b", "c")),
+        ("(+)-JQ1", ("(+)-JQ1",)),
+        ("(+)-JQ1+a", ("(+)-JQ1", "a")),
+        ("a+drug (x+y)", ("a", "drug (x+y)")),
+        ("+", ("+",)),
+    ],
+)
+def test_a_plus_joins_parts_unless_it_stands_in_parentheses(label, parts):
+    assert parts_of(label) == parts
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.25, 0.5, 0.75, 1.0])
 def test_published_fractions_test_a_fifth_of_the_last_quarter(fraction):
     found = shares(data(), fraction=fraction)
@@ -89,6 +106,14 @@ def test_published_fractions_test_the_same_cells_and_train_on_more_and_more():
 def test_assign_refuses_what_cannot_be(labels, params, says):
     with pytest.raises(ConfigError, match=says):
         shares(data(labels or ("control", *SINGLES, *PAIRS)), **params)
+
+
+@pytest.mark.parametrize(("share", "fraction"), [(0.25, 0.8), (0.5, 0.75)])
+def test_a_fraction_does_not_reach_into_the_tested_share(share, fraction):
+    with pytest.raises(ValueError, match="fraction must be at most 1 - share"):
+        Params(share=share, fraction=fraction)
+    assert Params(share=share, fraction=1 - share).fraction == 1 - share
+    assert Params(share=share, fraction=1).fraction == 1
 
 
 def test_named_combinations_have_no_fraction():
