@@ -3,13 +3,13 @@
 Columns and storage are those that public listings show of the real files; `publish` puts one where a loader finds it.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -110,16 +110,35 @@ def gwps():
     return Miniature(adata, {"AARS", "DIS3", "ZFC3H1"}, 18, 5, 4, controls=0, compression="gzip")
 
 
-def gwps_author():
-    """The authors' own file: Ensembl identifiers index the genes, the gem group is called so, symbols may repeat."""
-    adata = gwps().adata
+def by_the_authors(adata):
+    """A screen in the authors' own file: Ensembl identifiers index the genes, the gem group is called so, symbols
+    may repeat."""
     columns = {"batch": "gem_group", "guide_id": "sgID_AB", "percent_mito": "mitopercent"}
     kept = ["gene", "gene_id", "transcript", "gene_transcript", "UMI_count", "z_gemgroup_UMI", "core_scale_factor"]
     obs = adata.obs.rename(columns=columns)[["gem_group", *kept, "sgID_AB", "mitopercent", "core_adjusted_UMI_count"]]
-    var = pd.DataFrame(
-        {"gene_name": [*genes(4)[0], *LISTED], "chr": "chr1"}, index=pd.Index(adata.var["ensembl_id"], name="gene_id")
-    )
+    symbols = [name.partition("_ENSG")[0] for name in adata.var_names]
+    var = pd.DataFrame({"gene_name": symbols, "chr": "chr1"}, index=pd.Index(adata.var["ensembl_id"], name="gene_id"))
     return ad.AnnData(np.asarray(adata.X), obs=obs, var=var)
+
+
+def in_the_old_way(path):
+    """Rewrite obs and var of a file as AnnData 0.7 stored them, which wrote the authors' files."""
+    with h5py.File(path, "a") as file:
+        for name in ("X", "var", "obs"):
+            group = file[name]
+            if name == "X":
+                group.attrs.clear()
+                continue
+            group.attrs["encoding-version"] = "0.1.0"
+            for column, found in list(group.items()):
+                if isinstance(found, h5py.Group):
+                    codes, categories = found["codes"][:], found["categories"][:]
+                    del group[column]
+                    group[f"__categories/{column}"] = categories.astype(h5py.string_dtype())
+                    group[column] = codes
+                    group[column].attrs["categories"] = group[f"__categories/{column}"].ref
+                else:
+                    found.attrs.clear()
 
 
 def norman():
@@ -324,4 +343,4 @@ CONTROLS = {"control", "ctrl", "Control", "non-targeting"}
 
 def deliver(monkeypatch, fetch) -> None:
     """Let `fetch` (File, cache) -> path stand for the internet."""
-    monkeypatch.setitem(sys.modules, "scident.download", SimpleNamespace(fetch=fetch))
+    monkeypatch.setattr("scident.download.fetch", fetch)

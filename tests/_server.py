@@ -121,9 +121,7 @@ def serving(**answers: Answer | Sequence[Answer]) -> Iterator[Server]:
             thread.join()
 
 
-def good(
-    body: bytes, etag: str = ETAG, upto: int | None = None, pause_s: float = 0.0, hard: bool = False, **headers: str
-) -> Answer:
+def good(body: bytes, etag: str = ETAG, upto: int | None = None, hard: bool = False, **headers: str) -> Answer:
     """Serve a file and parts of it; `upto`: only its first bytes, then hang up (or break off `hard`)."""
 
     def answer(handler: Handler) -> None:
@@ -137,13 +135,22 @@ def good(
             handler.start(206, len(body) - start, content_range=part, **said)
         else:
             handler.start(200, len(body), **said)
-        content = body[start or 0 : upto]
-        step = 2**14 if pause_s else len(content) or 1
-        for first in range(0, len(content), step):
-            handler.put(content[first : first + step])
-            time.sleep(pause_s)
+        handler.put(body[start or 0 : upto])
         if hard:
             handler.reset()
+
+    return answer
+
+
+def holding(body: bytes, until: Callable[[], bool], step: int = 2**14) -> Answer:
+    """Serve a file piece by piece, the last one once `until` holds."""
+
+    def answer(handler: Handler) -> None:
+        handler.start(200, len(body), etag=ETAG)
+        for first in range(0, len(body), step):
+            while first + step >= len(body) and not until() and not handler.owner.ended.is_set():
+                time.sleep(0.001)
+            handler.put(body[first : first + step])
 
     return answer
 

@@ -1,6 +1,7 @@
 """The command line: one command per stage, and list, fetch, check, explain, new, schema."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -209,12 +210,13 @@ def list_(
     what: Annotated[str, typer.Argument(help="models, metrics, datasets, simulators, splits or failed.")],
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     configfile: Annotated[Path | None, typer.Option(help="List failed jobs of this configuration only.")] = None,
+    cache: Cache = CACHE,
 ) -> None:
     """List the plug-ins of a kind, or the jobs that failed."""
     from scident.listing import failed_jobs, plugin_table
 
     if what != "failed":
-        typer.echo(plugin_table(what))
+        typer.echo(plugin_table(what, cache.expanduser(), shutil.get_terminal_size((100, 1)).columns))
         return
     runs = None if configfile is None else _plan(_yaml(configfile))["runs"]
     typer.echo(failed_jobs(results, runs))

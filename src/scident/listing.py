@@ -1,6 +1,8 @@
 """What ``scident list``, ``scident fetch`` and ``scident explain`` print."""
 
 import json
+import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,19 @@ variant_missing, a shape) and would come out the same.
 """
 
 
-def plugin_table(what: str) -> str:
+def plugin_table(what: str, cache: Path, width: int = 100) -> str:
     """Return the plug-ins of a kind as aligned columns: name, label, what its kind has to say, source.
 
-    A model says its role and a metric its direction; a dataset says the size of its download, its licence, the kind of
-    its checksum, what is unverified and what it is good for.
+    A model says its role and a metric its direction; a dataset takes several lines.
+
+    Parameters
+    ----------
+    what
+        The kind.
+    cache
+        Folder for downloads, which knows the checksums of files whose source publishes none.
+    width
+        Longest line of text below a dataset.
 
     Raises
     ------
@@ -34,32 +44,54 @@ def plugin_table(what: str) -> str:
         known = [*registry.INFO_CLASSES, "failed"]
         raise PluginError(f"there is nothing called {what!r} to list; known: {known}.{nearest(what, known)}")
     infos = {name: registry.describe(what, name) for name in registry.known(what)}
-    rows = [(name, info.label, *_kind_words(info), info.source) for name, info in infos.items()]
+    rows = [(name, *_words(info, cache)) for name, info in infos.items()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)
+    padded = [[cell.ljust(longest) for cell, longest in zip(row, widths, strict=True)] for row in rows]
+    lines = ["  ".join(cells).rstrip() for cells in padded]
+    return "\n".join(line + _below(info, width) for line, info in zip(lines, infos.values(), strict=True))
 
 
-def _kind_words(info: Info) -> list[str]:
-    if isinstance(info, ModelInfo):
-        return [info.role.replace("_", " ")]
-    if isinstance(info, MetricInfo):
-        return [{"higher": "higher is better", "lower": "lower is better"}.get(info.better, "descriptive")]
+def _words(info: Info, cache: Path) -> list[str]:
     if isinstance(info, DatasetInfo):
-        return _dataset_words(info)
-    return []
+        return _download_words(info, cache)
+    if isinstance(info, ModelInfo):
+        return [info.label, info.role.replace("_", " "), info.source]
+    if isinstance(info, MetricInfo):
+        better = {"higher": "higher is better", "lower": "lower is better"}.get(info.better, "descriptive")
+        return [info.label, better, info.source]
+    return [info.label, info.source]
 
 
-def _dataset_words(info: DatasetInfo) -> list[str]:
-    """Say of the file that is loaded by default how large it is, how it is checked and what is unverified."""
+def _download_words(info: DatasetInfo, cache: Path) -> list[str]:
+    """Say of each file of a dataset how large it is and what its bytes are compared with, the default first."""
     if not info.files:
-        return ["no download", info.licence, "", "", info.good_for]
-    file = info.files[0]
-    size = "size unknown" if file.bytes is None else _bytes(file.bytes)
-    kinds = [kind for kind, value in (("sha256", file.sha256), ("md5", file.md5)) if value]
-    checksum = kinds[0] if kinds else "no checksum, the first download's counts"
-    doubts = [*info.unverified, *([] if file.verified else ["file"])]
-    return [size, info.licence, checksum, f"unverified: {', '.join(doubts)}" if doubts else "verified", info.good_for]
+        return ["no download", info.licence, "none"]
+    sizes = ["size unknown" if file.bytes is None else _bytes(file.bytes) for file in info.files]
+    sums = [download.checksum(file, cache).removesuffix(" (unverified)") for file in info.files]
+    short = [re.sub(r"([0-9a-f]{8})[0-9a-f]{24,}", r"\1…", words) for words in sums]
+    return [" or ".join(sizes), info.licence, " or ".join(short)]
+
+
+def _below(info: Info, width: int) -> str:
+    """Return the lines below a dataset's: what it is good for, what is unverified, what to know and to cite."""
+    if not isinstance(info, DatasetInfo):
+        return ""
+    doubts = [*info.unverified, *_doubtful(info)]
+    said = [
+        f"good for {info.good_for}",
+        f"unverified: {', '.join(doubts)}" if doubts else "",
+        f"note: {info.note}" if info.note else "",
+        f"{info.source}, doi {info.doi}" if info.doi else info.source,
+    ]
+    wrap = textwrap.TextWrapper(width, initial_indent=" " * 4, subsequent_indent=" " * 6, break_on_hyphens=False)
+    return "".join("\n" + wrap.fill(words) for words in said if words)
+
+
+def _doubtful(info: DatasetInfo) -> list[str]:
+    """Name what stands in one place only, of size and checksum of the files."""
+    files = [file for file in info.files if not file.verified]
+    known = {"size": any(file.bytes for file in files), "checksum": any(file.md5 or file.sha256 for file in files)}
+    return [name for name, is_known in known.items() if is_known]
 
 
 def _bytes(number: int) -> str:

@@ -14,9 +14,9 @@ from scident.listing import explanation, failed_jobs, fetched, plugin_table
 RUN = "d/s/m"
 
 
-@pytest.mark.parametrize("kind", registry.INFO_CLASSES)
-def test_plugin_table_has_an_aligned_row_for_each_plugin(kind):
-    rows = plugin_table(kind).splitlines()
+@pytest.mark.parametrize("kind", [kind for kind in registry.INFO_CLASSES if kind != "datasets"])
+def test_plugin_table_has_an_aligned_row_for_each_plugin(kind, tmp_path):
+    rows = plugin_table(kind, tmp_path).splitlines()
     names = registry.known(kind)
     assert [row.split()[0] for row in rows] == names
     labels = [registry.describe(kind, name).label for name in names]
@@ -25,16 +25,16 @@ def test_plugin_table_has_an_aligned_row_for_each_plugin(kind):
     }
 
 
-def test_plugin_table_says_role_and_direction():
-    roles = {row.split()[0]: row for row in plugin_table("models").splitlines()}
+def test_plugin_table_says_role_and_direction(tmp_path):
+    roles = {row.split()[0]: row for row in plugin_table("models", tmp_path).splitlines()}
     assert "negative control" in roles["random_encoder"]
-    directions = {row.split()[0]: row for row in plugin_table("metrics").splitlines()}
+    directions = {row.split()[0]: row for row in plugin_table("metrics", tmp_path).splitlines()}
     assert "lower is better" in directions["nelbo"]
 
 
-def test_plugin_table_of_an_unknown_kind_names_the_nearest():
+def test_plugin_table_of_an_unknown_kind_names_the_nearest(tmp_path):
     with pytest.raises(PluginError, match=r"'model' to list; known: .*Did you mean 'models'\?"):
-        plugin_table("model")
+        plugin_table("model", tmp_path)
 
 
 @pytest.mark.parametrize("metric", registry.known("metrics"))
@@ -170,8 +170,8 @@ def test_fetched_says_where_a_file_is_and_how_it_was_checked(file, words, two_fi
 
 
 def test_fetched_knows_the_files_of_a_dataset(two_files, tmp_path):
-    with pytest.raises(DataError, match=r"screen: has no file 'smal.h5ad'; known: .* Did you mean 'small.h5ad'\?"):
-        fetched("screen", tmp_path, "smal.h5ad")
+    with pytest.raises(DataError, match=r"screen: has no file 'small.h5'; known: .* Did you mean 'small.h5ad'\?"):
+        fetched("screen", tmp_path, "small.h5")
 
 
 def test_a_file_of_the_users_is_not_fetched(tmp_path, command):

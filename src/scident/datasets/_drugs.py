@@ -7,11 +7,17 @@ import pandas as pd
 from jaxtyping import Bool
 
 from scident.datasets._labels import numbers
-from scident.errors import DataError
+from scident.errors import ConfigError, DataError
 
 
 def at_hours(obs: pd.DataFrame, cells: pd.DataFrame, params: Any) -> Bool[np.ndarray, " cells"]:
-    """Keep the cells taken after ``params.hours`` of treatment, by the column ``time``; null: all."""
+    """Keep the cells taken after ``params.hours`` of treatment, by the column ``time``; null: all.
+
+    Raises
+    ------
+    ConfigError, DataError
+        There are no such cells; there is no such column.
+    """
     if params.hours is None:
         return np.ones(len(obs), dtype=bool)
     if "time" not in obs:
@@ -20,7 +26,9 @@ def at_hours(obs: pd.DataFrame, cells: pd.DataFrame, params: Any) -> Bool[np.nda
     chosen = np.asarray(hours == params.hours)
     if not chosen.any():
         found = ", ".join(f"{h:g}" for h in sorted(hours.dropna().unique())) or "no number"
-        raise DataError(f"obs['time'] has no cell at {params.hours:g} hours, found {found}; set `hours` to one of them")
+        raise ConfigError(
+            f"obs['time'] has no cell at {params.hours:g} hours, found {found}; set `hours` to one of them"
+        )
     return chosen
 
 

@@ -15,9 +15,8 @@ import pandas as pd
 from jaxtyping import Bool
 from pydantic import Field
 
-from scident import rng
+from scident import download, rng
 from scident.datasets import _check, _counts, _labels
-from scident.datasets._remote import fetched
 from scident.datasets._stored import opened, table
 from scident.datasets.base import natural_order
 from scident.errors import DataError
@@ -92,11 +91,23 @@ def load(info: DatasetInfo, layout: Layout, params: PublishedParams, cache: Path
     Raises
     ------
     DataError
-        The file cannot be had or is not the one that `info` describes.
+        The file cannot be had or is not the one that `info` describes; unless its source publishes a hash, the cache
+        then holds it no longer.
     """
-    path = fetched(info, cache, file) if params.path is None else Path(params.path)
-    judge = judging(info, params.path is not None, lambda sentence: log.warning("%s: %s", path, sentence))
-    return read(path, info, layout, params, judge)
+
+    def warn(sentence: str) -> None:
+        log.warning("%s: %s", info.label, sentence)
+
+    if params.path is not None:
+        return read(Path(params.path), info, layout, params, judging(info, True, warn))
+    published = info.files[file]
+    path = download.fetch(published, cache)
+    try:
+        return read(path, info, layout, params, judging(info, False, warn))
+    except DataError as error:
+        if not download.reject(published, cache):
+            raise
+        raise DataError(f"{error} (no longer in the cache: nobody publishes its checksum)") from error
 
 
 def judging(info: DatasetInfo, part: bool, say: Callable[[str], None]) -> Judge:

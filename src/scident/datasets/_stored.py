@@ -9,7 +9,7 @@ import anndata as ad
 import h5py
 import pandas as pd
 
-from scident.errors import DataError
+from scident.errors import ConfigError, DataError
 
 
 @contextmanager
@@ -18,8 +18,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
     Raises
     ------
-    DataError
-        There is no such file, it is not h5ad, or the block found it unusable.
+    ConfigError, DataError
+        There is no such file, it is not h5ad, or the block found it unusable, as it is or as it is asked for.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; check the path")
@@ -29,8 +29,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
             if missing:
                 raise DataError(f"HDF5 without {sorted(missing)}, so not AnnData with counts; get the published file")
             yield file
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"{path}: {error}") from error
     except (OSError, KeyError, IndexError, ValueError, RuntimeError) as error:
         cause = str(error.args[0]).splitlines()[0] if error.args else type(error).__name__
         raise DataError(f"{path}: not a readable h5ad file ({cause}); remove it and get it again") from error
@@ -42,6 +42,7 @@ def table(file: h5py.File, name: str) -> pd.DataFrame:
         # old encodings are read all the same
         warnings.simplefilter("ignore", category=UserWarning)
         warnings.simplefilter("ignore", category=FutureWarning)
+        warnings.simplefilter("ignore", category=PendingDeprecationWarning)
         try:
             found = ad.io.read_elem(file[name])
         except (TypeError, AttributeError) as error:

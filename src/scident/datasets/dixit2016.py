@@ -17,7 +17,10 @@ info = DatasetInfo(
     files=(
         File(
             name="DixitRegev2016.h5ad",
-            urls=("https://zenodo.org/records/10044268/files/DixitRegev2016.h5ad?download=1",),
+            urls=(
+                "https://zenodo.org/records/10044268/files/DixitRegev2016.h5ad?download=1",
+                "https://zenodo.org/api/records/10044268/files/DixitRegev2016.h5ad/content",
+            ),
             md5="2c2a889ef63100eb44e2e0d43d691ddc",
             verified=False,
         ),

@@ -18,6 +18,7 @@ info = DatasetInfo(
             name="FrangiehIzar2021_RNA.h5ad",
             urls=(
                 "https://zenodo.org/records/10044268/files/FrangiehIzar2021_RNA.h5ad?download=1",
+                "https://zenodo.org/api/records/10044268/files/FrangiehIzar2021_RNA.h5ad/content",
                 "https://zenodo.org/records/13350497/files/FrangiehIzar2021_RNA.h5ad?download=1",
             ),
             bytes=1458928348,

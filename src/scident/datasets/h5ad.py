@@ -21,6 +21,7 @@ info = DatasetInfo(
     source="the user's own AnnData file",
     licence="the user's",
     organism="as in the file",
+    good_for="data of one's own",
 )
 
 
@@ -142,9 +143,8 @@ def _mapped(adata: ad.AnnData, params: Params) -> ad.AnnData:
         obs["batch"] = pd.Categorical(_text(adata, params.batch))
     obs.index.name = None
     x = sparse.csr_matrix(adata.X) if sparse.issparse(adata.X) else np.asarray(adata.X)
-    mapped = ad.AnnData(
-        x.astype(np.float32), obs=obs, var=pd.DataFrame(index=pd.Index(adata.var_names.astype(str), name=None))
-    )
+    var = pd.DataFrame(index=pd.Index(adata.var_names.astype(str), name=None))
+    mapped = ad.AnnData(x.astype(np.float32, copy=False), obs=obs, var=var)
     if params.truth is not None:
         mapped.obsm["z_true"] = np.asarray(adata.obsm[params.truth.z], dtype=np.float64)
         mapped.uns["shift"] = _shift_rows(adata, params.perturbation, params.truth, order)

@@ -32,7 +32,7 @@ info = DatasetInfo(
     columns=Columns(context=("cell_line",), dose=("dose_value",)),
     stored=Size(cells=182875, genes=32738, perturbations=17),
     good_for="drugs in very many contexts",
-    unverified=("control", "dose"),
+    unverified=("genes", "perturbations", "control", "dose"),
     note="cells of good quality under drugs; the knock-outs in the same file are left out",
 )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import anndata as ad
 
-from scident.datasets import _published
+from scident.datasets import _published, _replogle
 from scident.info import Columns, DatasetInfo, File, Size
 
 info = DatasetInfo(
@@ -25,8 +25,19 @@ info = DatasetInfo(
             md5="d8cba17576d1a8afc0f7d71b79cad0f7",
             sha256="412fd0df8c4ccea9f4db91cd88033c49200838b29d40945e48574be588b48789",
         ),
+        File(
+            name="K562_essential_raw_singlecell_01.h5ad",
+            urls=("https://plus.figshare.com/ndownloader/files/35773219",),
+            bytes=10661879995,
+            md5="4f1122ce1c7f13299a68df6459a266d3",
+        ),
     ),
-    columns=Columns(control="non-targeting", batch=("batch",), gene=("gene_name",)),
+    columns=Columns(
+        perturbation=("perturbation", "gene"),
+        control="non-targeting",
+        batch=("batch", "gem_group"),
+        gene=("gene_name",),
+    ),
     stored=Size(cells=310385, genes=8563, perturbations=2057),
     loaded=Size(cells=310385, genes=8563, perturbations=2057),
     good_for="many genetic perturbations in one line",
@@ -34,10 +45,10 @@ info = DatasetInfo(
 LAYOUT = _published.Layout()
 
 
-class Params(_published.PublishedParams):
+class Params(_replogle.Params):
     """What a config entry may set."""
 
 
 def load(params: Params, cache: Path) -> ad.AnnData:
-    """Return the screen; see `_published.load`."""
-    return _published.load(info, LAYOUT, params, cache)
+    """Return the screen; see `_replogle.load`."""
+    return _replogle.load(info, LAYOUT, params, cache)

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from pydantic import Field
 
 from scident import rng
-from scident.datasets import _published
+from scident.datasets import _published, _replogle
 from scident.info import Columns, DatasetInfo, File, Size
 
 info = DatasetInfo(
@@ -53,7 +53,7 @@ info = DatasetInfo(
 )
 
 
-class Params(_published.PublishedParams):
+class Params(_replogle.Params):
     """What a config entry may set."""
 
     subset: Literal["svae", "all"] = Field(
@@ -64,19 +64,15 @@ class Params(_published.PublishedParams):
     controls: int = Field(
         0, ge=0, description="Control cells kept beside the subset, drawn once and for all; SAMS-VAE has 2,000."
     )
-    file: Literal["scperturb", "author"] = Field(
-        "scperturb", description="Published file: scperturb (8.8 GB) or author (65.8 GB); both hold the same counts."
-    )
 
 
 def load(params: Params, cache: Path) -> ad.AnnData:
-    """Return the subset of svae.md §8.1, or the whole screen; see `_published.load`."""
-    expected = info.stored
+    """Return the subset of Lopez et al. (2023), or the whole screen; see `_replogle.load`."""
+    loaded = info.stored
     if params.subset == "svae":
         cells = None if info.loaded.cells is None else info.loaded.cells + params.controls
-        expected = replace(info.loaded, cells=cells)
-    source = ("scperturb", "author").index(params.file)
-    return _published.load(replace(info, loaded=expected), LAYOUT, params, cache, source)
+        loaded = replace(info.loaded, cells=cells)
+    return _replogle.load(info, LAYOUT, params, cache, loaded)
 
 
 def _listed(what: str) -> list[str]:

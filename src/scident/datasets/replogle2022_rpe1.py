@@ -4,7 +4,7 @@ from pathlib import Path
 
 import anndata as ad
 
-from scident.datasets import _published
+from scident.datasets import _published, _replogle
 from scident.info import Columns, DatasetInfo, File, Size
 
 info = DatasetInfo(
@@ -25,8 +25,19 @@ info = DatasetInfo(
             md5="cc7f1ec50aeb3a3e1b4a6cfa713d80fa",
             sha256="12d6a0cf9378c4f09411e27f0ce07b59f1d97731bd576d6fadf112f6f088d1a4",
         ),
+        File(
+            name="rpe1_raw_singlecell_01.h5ad",
+            urls=("https://plus.figshare.com/ndownloader/files/35775606",),
+            bytes=8700873216,
+            md5="6a2a9d0d2bf4ec147f4d1104043b268c",
+        ),
     ),
-    columns=Columns(control="non-targeting", batch=("batch",), gene=("gene_name",)),
+    columns=Columns(
+        perturbation=("perturbation", "gene"),
+        control="non-targeting",
+        batch=("batch", "gem_group"),
+        gene=("gene_name",),
+    ),
     stored=Size(cells=247914, genes=8749, perturbations=2393),
     loaded=Size(cells=247914, genes=8749, perturbations=2393),
     good_for="many genetic perturbations in one line that is no cancer",
@@ -35,10 +46,10 @@ info = DatasetInfo(
 LAYOUT = _published.Layout()
 
 
-class Params(_published.PublishedParams):
+class Params(_replogle.Params):
     """What a config entry may set."""
 
 
 def load(params: Params, cache: Path) -> ad.AnnData:
-    """Return the screen; see `_published.load`."""
-    return _published.load(info, LAYOUT, params, cache)
+    """Return the screen; see `_replogle.load`."""
+    return _replogle.load(info, LAYOUT, params, cache)

@@ -21,7 +21,6 @@ info = DatasetInfo(
                 "https://zenodo.org/api/records/13350497/files/SrivatsanTrapnell2020_sciplex2.h5ad/content",
             ),
             bytes=145178504,
-            verified=False,
         ),
     ),
     columns=Columns(context=("cell_line",), dose=("dose_value",)),

@@ -67,6 +67,22 @@ def fetch(file: File, cache: Path, *, patience: Patience | None = None) -> Path:
     return place
 
 
+def reject(file: File, cache: Path) -> bool:
+    """Remove a file from the cache, and the record that pins it, after it was found to hold something else.
+
+    Returns
+    -------
+    Whether it is gone. A file that has the hash its source publishes stays: it is the published one.
+    """
+    if file.sha256 or file.md5:
+        return False
+    place = _place(file, cache)
+    with _alone(place):
+        place.unlink(missing_ok=True)
+        record.record_of(place).unlink(missing_ok=True)
+    return True
+
+
 def _place(file: File, cache: Path) -> Path:
     if not file.name or file.name != Path(file.name).name or file.name.startswith("."):
         raise DataError(f"files: {file.name!r} cannot be the name of a file in the cache; use one without folders")

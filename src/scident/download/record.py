@@ -103,4 +103,4 @@ def checksum(file: File, cache: Path) -> str:
         name, value = ("sha256", file.sha256) if file.sha256 else ("md5", file.md5)
         return f"{name} {value}{'' if file.verified else ' (unverified)'}"
     known = read(cache / file.name)
-    return "none published, recorded at the first download" if known is None else f"first download {known.sha256}"
+    return "no checksum published" if known is None else f"first download {known.sha256}"

@@ -97,9 +97,10 @@ def run_published(path: Path, dataset: str, keys: Mapping[str, Any] | None = Non
     judge = _published.judging(module.info, True, notes.append)
     try:
         adata = _published.read(path, module.info, module.LAYOUT, module.Params(), judge)
-    except DataError as error:
+    except (ConfigError, DataError) as error:
         return Report(errors=[str(error).removeprefix(f"{path}: ")])
-    return Report(notes=notes + _check.oddities(adata, "perturbation"), summary=_published_summary(adata, dataset, path))
+    notes += _check.oddities(adata, "perturbation")
+    return Report(notes=notes, summary=_published_summary(adata, dataset, path))
 
 
 def _published_summary(adata: ad.AnnData, dataset: str, path: Path) -> list[str]:

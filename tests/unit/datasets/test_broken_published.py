@@ -1,12 +1,19 @@
 """Every way a file can differ from the published one gives one sentence and leaves nothing behind."""
 
+from dataclasses import replace
+from functools import partial
+
 import h5py
 import numpy as np
 import pytest
 from scipy import sparse
 
-from _miniatures import MINIATURES, publish
-from scident.errors import DataError
+from _miniatures import MINIATURES, deliver, publish
+from _server import good, serving
+from scident import registry
+from scident.download import Patience, fetch
+from scident.errors import ConfigError, DataError
+from scident.info import File, Size
 from scident.stages import data
 
 WRONG = {}
@@ -175,12 +182,6 @@ def no_times(adata):
     return adata
 
 
-@wrong("sciplex3", "obs['time'] has no cell at 24 hours, found 72")
-def another_time(adata):
-    adata.obs["time"] = 72.0
-    return adata
-
-
 @wrong("sciplex3", "nothing is left to load", "0 of 10 genes")
 def genes_of_mice_only(adata):
     adata.var["ensembl_id"] = adata.var["ensembl_id"].str.replace("ENSG", "ENSMUSG")
@@ -205,17 +206,17 @@ def a_listed_gene_under_another_name(adata):
     return adata
 
 
-@damaged("norman2019", "not a readable h5ad file")
+@damaged("norman2019", "gives something that does not begin like a .h5ad file")
 def text(path):
     path.write_text("perturbation,g1\na,3\n")
 
 
-@damaged("kang2018", "not a readable h5ad file")
+@damaged("kang2018", "gives a web page instead of the file")
 def a_web_page(path):
     path.write_text("<!DOCTYPE html><html><body>Please verify that you are human</body></html>")
 
 
-@damaged("kang2018", "not a readable h5ad file")
+@damaged("kang2018", "gives an empty page instead of the file")
 def nothing(path):
     path.write_bytes(b"")
 
@@ -223,11 +224,6 @@ def nothing(path):
 @damaged("sciplex3", "not a readable h5ad file")
 def half_of_it(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-@damaged("norman2019", "no such file")
-def no_file(path):
-    path.unlink()
 
 
 @damaged("norman2019", "HDF5 without ['X'], so not AnnData with counts")
@@ -284,35 +280,78 @@ def no_table_of_cells(path):
         file["obs"].attrs["encoding-type"], file["obs"].attrs["encoding-version"] = "array", "0.2.0"
 
 
-def refused(name, path, tmp_path):
-    """Run the data stage and return its one sentence."""
-    spec = {"name": "mine", "kind": "datasets", "use": name, "params": {}}
-    with pytest.raises(DataError) as caught:
-        data.run(spec, 0, tmp_path / "results" / "r0.h5ad", None, tmp_path / "cache")
+def refused(name, module, path, monkeypatch, tmp_path):
+    """Let the data stage download a file that nobody knows the hash of, and return its one sentence."""
+    deliver(monkeypatch, partial(fetch, patience=Patience(rounds=1, sleep=lambda seconds: None)))
+    monkeypatch.setenv("NO_PROXY", "*")
+    with serving(file=good(path.read_bytes())) as server:
+        monkeypatch.setattr(module, "info", replace(module.info, files=(File(path.name, (server.url("file"),)),)))
+        spec = {"name": "mine", "kind": "datasets", "use": name, "params": {}}
+        with pytest.raises((ConfigError, DataError)) as caught:
+            data.run(spec, 0, tmp_path / "results" / "r0.h5ad", None, tmp_path / "cache")
     assert not (tmp_path / "results").exists()
     message = str(caught.value)
     assert "\n" not in message
-    assert message.startswith(f"{path}: ")
-    return message.removeprefix(f"{path}: ")
+    assert path.name in message
+    return message
+
+
+def kept(tmp_path):
+    """What the cache holds under a name of its own."""
+    return [path.name for path in (tmp_path / "cache").glob("[!.]*")]
 
 
 @pytest.mark.parametrize("fault", sorted(WRONG))
-def test_another_file_gives_one_sentence_and_no_output(fault, monkeypatch, tmp_path):
+def test_another_file_gives_one_sentence_and_no_output_and_leaves_the_cache(fault, monkeypatch, tmp_path):
     name, spoil, says = WRONG[fault]
-    _, path = publish(name, monkeypatch, tmp_path, spoil(MINIATURES[name]().adata))
-    message = refused(name, path, tmp_path)
+    module, path = publish(name, monkeypatch, tmp_path, spoil(MINIATURES[name]().adata))
+    message = refused(name, module, path, monkeypatch, tmp_path)
     for words in says:
         assert words in message
+    assert kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("fault", sorted(DAMAGED))
-def test_a_damaged_file_gives_one_sentence_and_no_output(fault, monkeypatch, tmp_path):
+def test_a_damaged_file_gives_one_sentence_and_no_output_and_leaves_the_cache(fault, monkeypatch, tmp_path):
     name, spoil, says = DAMAGED[fault]
-    _, path = publish(name, monkeypatch, tmp_path)
+    module, path = publish(name, monkeypatch, tmp_path)
     spoil(path)
-    message = refused(name, path, tmp_path)
+    message = refused(name, module, path, monkeypatch, tmp_path)
     for words in says:
         assert words in message
+    assert kept(tmp_path) == []
+
+
+def test_a_sound_file_stays_where_it_is_asked_for_what_it_has_not(monkeypatch, tmp_path):
+    adata = MINIATURES["sciplex3"]().adata
+    adata.obs["time"] = 72.0
+    module, path = publish("sciplex3", monkeypatch, tmp_path, adata)
+    message = refused("sciplex3", module, path, monkeypatch, tmp_path)
+    assert message.endswith("obs['time'] has no cell at 24 hours, found 72; set `hours` to one of them")
+    assert sorted(kept(tmp_path)) == ["sciplex3.h5ad", "sciplex3.h5ad.record.json"]
+
+
+def test_a_file_of_the_published_hash_stays_though_the_registry_says_other_things_of_it(monkeypatch, tmp_path):
+    module, path = publish("norman2019", monkeypatch, tmp_path)
+    monkeypatch.setattr(module, "info", replace(module.info, stored=Size(cells=31)))
+    place = path.rename(tmp_path / module.info.files[0].name)
+    deliver(monkeypatch, lambda file, cache: place)
+    with pytest.raises(DataError, match="the file has 30 cells, and 31 are expected; get the published file"):
+        module.load(module.Params(), tmp_path)
+    assert place.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"a,b\n", "not a readable h5ad"), (b"<html>", "not a readable"), (b"", "not a readable"), (None, "no such file")],
+)
+def test_a_local_file_that_is_none_gives_one_sentence(content, says, tmp_path):
+    path = tmp_path / "part.h5ad"
+    if content is not None:
+        path.write_bytes(content)
+    module = registry.load("datasets", "norman2019")
+    with pytest.raises(DataError, match=f"part.h5ad: {says}"):
+        module.load(module.Params(path=str(path)), tmp_path)
 
 
 def test_counts_of_cells_that_are_left_out_are_not_judged(monkeypatch, tmp_path):

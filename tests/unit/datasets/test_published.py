@@ -4,14 +4,18 @@ import logging
 import re
 from dataclasses import replace
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
-from _miniatures import GWPS, MINIATURES, deliver, gwps_author, publish
+from _miniatures import GWPS, MINIATURES, by_the_authors, deliver, in_the_old_way, publish
 from scident import contracts, io, registry
 from scident.datasets import _published
+from scident.download import record
 from scident.errors import ConfigError, DataError
+from scident.info import Size
 from scident.listing import plugin_table
 from scident.stages import check, data
 
@@ -155,7 +159,7 @@ def test_a_local_part_is_read_instead_of_a_download_and_its_numbers_are_warned_o
     spec = {"name": "mine", "kind": "datasets", "use": "norman2019", "params": {"path": str(path)}}
     data.run(spec, 0, tmp_path / "r0.h5ad", None, tmp_path / "cache")
     assert io.read_data(tmp_path / "r0.h5ad").shape == (30, 12)
-    assert f"{path}: the file has 30 cells, and 111,445 are expected; so it is not the published file" in caplog.text
+    assert "Norman 2019: the file has 30 cells, and 111,445 are expected; so it is not the published" in caplog.text
 
 
 def test_a_local_part_without_controls_is_refused(tmp_path):
@@ -210,21 +214,60 @@ def test_gwps_loads_everything_if_asked(monkeypatch, tmp_path):
     assert set(found.obs["perturbation"]) == set(GWPS)
 
 
-def test_gwps_is_the_same_from_the_authors_file(monkeypatch, tmp_path):
-    curated = loaded("replogle2022_k562_gwps", monkeypatch, tmp_path)
-    module, path = publish("replogle2022_k562_gwps", monkeypatch, tmp_path, gwps_author())
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("replogle2022_k562_gwps", "K562_gwps_raw_singlecell_01.h5ad"),
+        ("replogle2022_k562_essential", "K562_essential_raw_singlecell_01.h5ad"),
+        ("replogle2022_rpe1", "rpe1_raw_singlecell_01.h5ad"),
+    ],
+)
+def test_a_screen_is_the_same_from_the_authors_file(name, file, monkeypatch, tmp_path):
+    curated = loaded(name, monkeypatch, tmp_path)
+    module, path = publish(name, monkeypatch, tmp_path, by_the_authors(MINIATURES[name]().adata))
+    in_the_old_way(path)
     asked = []
     deliver(monkeypatch, lambda file, cache: asked.append(file.name) or path)
     authors = module.load(module.Params(file="author"), tmp_path)
-    assert asked == ["K562_gwps_raw_singlecell_01.h5ad"]
+    assert asked == [file]
     assert authors.var_names.equals(curated.var_names)
     assert authors.obs.equals(curated.obs)
     np.testing.assert_array_equal(authors.X.toarray(), curated.X.toarray())
 
 
 def test_gwps_lists_are_those_of_the_published_subset():
-    listed = registry.load("datasets", "replogle2022_k562_gwps")._listed
-    assert (len(set(listed("perturbations"))), len(set(listed("genes")))) == (681, 1186)
+    module = registry.load("datasets", "replogle2022_k562_gwps")
+    perturbations, genes = module._listed("perturbations"), module._listed("genes")
+    assert (len(set(perturbations)), len(set(genes))) == (681, 1186)
+    assert module.info.loaded == Size(cells=116641, genes=1187, perturbations=681)
+
+
+@pytest.mark.parametrize(("cells", "genes"), [(116641, 1187), (116640, 1187), (116641, 1186)])
+def test_gwps_has_the_size_of_the_published_subset_or_is_refused(cells, genes, monkeypatch, tmp_path):
+    module = registry.load("datasets", "replogle2022_k562_gwps")
+    monkeypatch.setattr(module, "info", replace(module.info, stored=Size()))
+    deliver(monkeypatch, lambda file, cache: subset_with_others(module, cells, genes, tmp_path / "gwps.h5ad"))
+    if (cells, genes) != (116641, 1187):
+        with pytest.raises(DataError, match=r"what is loaded has 1\S+ (cells|genes), and 1\S+ are expected"):
+            module.load(module.Params(), tmp_path)
+        return
+    found = module.load(module.Params(), tmp_path)
+    assert found.shape == (116641, 1187)
+    assert len(found.obs["perturbation"].cat.categories) == 681
+    assert (found.X.toarray().sum(axis=1) == 1).all()
+
+
+def subset_with_others(module, cells, genes, path):
+    """Write the subset of the screen among cells and genes that are not of it, with one count to a cell."""
+    labels = np.resize(module._listed("perturbations"), cells)
+    symbols = ["HSPA14_ENSG00000187522", *(set(module._listed("genes")) - {"HSPA14"}), "HSPA14_ENSG00000284024"]
+    symbols = [*symbols[:genes], "NOT_LISTED"]
+    obs = pd.DataFrame({"perturbation": [*labels, "NOT_LISTED", "non-targeting"], "batch": 1})
+    obs.index = obs.index.astype(str)
+    x = sparse.csr_matrix((np.ones(len(obs)), (np.arange(len(obs)), np.arange(len(obs)) % genes)), dtype=np.float32)
+    x.resize(len(obs), len(symbols))
+    ad.AnnData(x, obs=obs, var=pd.DataFrame(index=symbols)).write_h5ad(path)
+    return path
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -240,14 +283,44 @@ def test_registry_entry_is_complete_and_well_formed(name):
         assert len(set(file.urls)) == len(file.urls)
         assert re.fullmatch(r"([0-9a-f]{32})?", file.md5)
         assert re.fullmatch(r"([0-9a-f]{64})?", file.sha256)
-        assert not file.verified or (file.bytes and (file.md5 or file.sha256))
+        assert not file.verified or file.bytes
 
 
-def test_list_shows_size_licence_checksum_doubts_and_use():
-    rows = {row.split()[0]: row for row in plugin_table("datasets").splitlines()}
-    gwps, haber, local = (rows[name] for name in ("replogle2022_k562_gwps", "haber2017", "h5ad"))
-    for words in ("8.8 GB", "CC-BY-4.0", "md5", "  verified", "held-out pathways"):
-        assert words in gwps
-    for words in ("size unknown", "no checksum", "unverified: cells, genes, batch, licence, file", "eight cell types"):
-        assert words in haber
-    assert "no download" in local
+@pytest.fixture
+def listed(tmp_path):
+    """Name of each dataset and what is listed of it, words separated by single spaces."""
+
+    def read(width=100):
+        entries = re.split(r"\n(?! )", plugin_table("datasets", tmp_path, width))
+        return {entry.split()[0]: " ".join(entry.split()) for entry in entries}
+
+    return read
+
+
+def test_list_shows_size_licence_checksum_doubts_use_and_citation(listed):
+    found = listed()
+    assert found["replogle2022_k562_gwps"] == (
+        "replogle2022_k562_gwps 8.8 GB or 65.8 GB CC-BY-4.0 md5 13db594f… or sha256 b697ef7f… "
+        "good for held-out pathways; sVAE+ as published "
+        "note: the subset has no control cells unless `controls` asks for some "
+        "Replogle et al. (2022), Cell 185:2559; subset of Lopez et al. (2023), CLeaR, doi 10.1016/j.cell.2022.05.013"
+    )
+    assert "size unknown GEO, public no checksum published good for a few stimuli" in found["haber2017"]
+    assert "unverified: cells, genes, batch, licence " in found["haber2017"]
+    assert "unverified: perturbations, control, batch, size, checksum " in found["papalexi2021"]
+    assert "no download" in found["h5ad"]
+
+
+def test_list_shows_the_checksum_of_a_first_download(listed, tmp_path):
+    file = registry.describe("datasets", "haber2017").files[0]
+    (tmp_path / file.name).write_bytes(b"\x89HDF")
+    record.write(tmp_path / file.name, "ab12cd34" * 8, "0" * 32)
+    assert "first download ab12cd34… good for" in listed()["haber2017"]
+
+
+@pytest.mark.parametrize("width", [100, 120, 160])
+def test_list_fits_the_width(width, listed, tmp_path):
+    lines = plugin_table("datasets", tmp_path, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert {line[:27].strip() for line in lines if not line.startswith(" ")} == set(registry.known("datasets"))
+    assert listed(width) == listed()

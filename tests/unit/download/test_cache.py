@@ -13,7 +13,7 @@ import pytest
 
 from _server import BODY, chunked, good, serving
 from scident import log as logs
-from scident.download import checksum, fetch, record
+from scident.download import checksum, fetch, record, reject
 from scident.errors import DataError
 from scident.info import File
 
@@ -100,7 +100,7 @@ def test_a_new_checksum_in_the_registry_is_seen(file, cache, waits, server):
 
 def test_the_first_download_of_an_unhashed_source_is_recorded_shown_and_pinned(server, cache, waits, caplog):
     file = File("cells.bin", (server.url("file"),))
-    assert checksum(file, cache) == "none published, recorded at the first download"
+    assert checksum(file, cache) == "no checksum published"
     with caplog.at_level("INFO", "scident"):
         place = fetch(file, cache, patience=waits.patience())
     note = cache / "cells.bin.record.json"
@@ -218,3 +218,13 @@ def test_progress_is_a_line_in_megabytes(size, cache, waits, monkeypatch, caplog
     with serving(file=good(body) if size else chunked(body)) as server, caplog.at_level("INFO", "scident"):
         fetch(File("cells.bin", (server.url("file"),)), cache, patience=waits.patience())
     assert any(m.startswith(f"cells.bin MB 3/{'3' if size else '?'} ") and m.endswith("/s") for m in caplog.messages)
+
+
+@pytest.mark.parametrize("known", [{}, {"bytes": len(BODY)}, {"sha256": SHA256}])
+def test_a_file_that_turns_out_wrong_leaves_the_cache_unless_a_published_hash_says_that_it_is_right(
+    known, server, cache, waits
+):
+    file = File("cells.bin", (server.url("file"),), **known)
+    place = fetch(file, cache, patience=waits.patience())
+    assert reject(file, cache) == ("sha256" not in known)
+    assert place.exists() == record.record_of(place).exists() == ("sha256" in known)

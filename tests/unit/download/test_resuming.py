@@ -11,14 +11,15 @@ import time
 import pytest
 
 import _clients
-from _server import BODY, ETAG, good, serving, status
+from _server import BODY, ETAG, good, holding, serving, status
 from scident.download import fetch
 from scident.download.partial import Origin, Partial
 from scident.info import File
 
 LARGE = random.Random(1).randbytes(2**20)
-MOMENTS = random.Random(2).sample(range(1, len(LARGE)), 10)
-"""Bytes that have come when the process is killed."""
+STEP = 2**14
+MOMENTS = random.Random(2).sample(range(1, len(LARGE) - STEP), 10)
+"""Bytes that have come when the process is killed, at the least."""
 
 
 def known(body):
@@ -64,14 +65,14 @@ def size(path):
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_after_a_kill_only_what_is_missing_comes(moment, client, cache, waits):
     part = cache / ".cells.bin.part"
-    with serving(file=[good(LARGE, pause_s=0.002), good(LARGE)]) as server:
+    with serving(file=[holding(LARGE, lambda: False, STEP), good(LARGE)]) as server:
         file = File("cells.bin", (server.url("file"),), **known(LARGE))
         process = client(file, cache)
         wait_until(lambda: size(part) >= moment)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         came = size(part)
-        assert moment <= came < len(LARGE)
+        assert moment <= came <= len(LARGE) - STEP
         assert not (cache / "cells.bin").exists()
         assert fetch(file, cache, patience=waits.patience()).read_bytes() == LARGE
         _, again = server.asked
@@ -80,13 +81,15 @@ def test_after_a_kill_only_what_is_missing_comes(moment, client, cache, waits):
 
 
 def test_two_jobs_fetch_once(client, cache, waits, caplog):
-    with serving(file=good(LARGE, pause_s=0.003)) as server, caplog.at_level("INFO", "scident"):
+    waiting = "cells.bin: another job is downloading it; waiting"
+    answer = holding(LARGE, lambda: waiting in caplog.messages)
+    with serving(file=answer) as server, caplog.at_level("INFO", "scident"):
         file = File("cells.bin", (server.url("file"),), **known(LARGE))
         client(file, cache)
         wait_until(lambda: server.asked)
         assert fetch(file, cache, patience=waits.patience()).read_bytes() == LARGE
         assert len(server.asked) == 1
-    assert "cells.bin: another job is downloading it; waiting" in caplog.messages
+    assert waiting in caplog.messages
 
 
 def test_a_file_in_the_cache_is_not_asked_for_again(cache, waits):
