@@ -50,7 +50,7 @@ rule data_without_truth:
         "../../envs/core.yaml"
     threads: 1
     resources:
-        mem_mb=grow(4000),
+        mem_mb=grow(8000),  # a published screen is in memory once, as sparse counts
         runtime=lengthen(120),
         gpu=0,
     params:
