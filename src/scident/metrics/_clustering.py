@@ -30,6 +30,9 @@ ABOVE = {
 LONE = {"context": "one_context", "perturbation": "one_perturbation", "joint": "one_condition"}
 """Why a label of one level cannot be agreed with."""
 
+GIVEN = {"context": "perturbation", "perturbation": "context"}
+"""Label -> the label within which it is shuffled: where pairs are missing the two tell something of each other."""
+
 Labels = Int[np.ndarray, " cells"]
 Agreement = Callable[[Labels, Labels], float]
 
@@ -91,13 +94,25 @@ def agreement(inputs: Inputs, variants: tuple[str, ...], measure: Agreement, rng
             continue
         if how == "as_expected":
             found = _clusters.leiden(z)[1.0]
-            null = [measure(rng.permutation(label), found) for _ in range(SHUFFLES)]
+            null = [measure(shuffled(labels, name, rng), found) for _ in range(SHUFFLES)]
             values.append(verdict(variant, measure(label, found), null, len(z)))
             continue
         found = _clusters.kmeans(z, int(label.max()) + 1) if how == "kmeans" else _clusters.leiden(z)[float(how)]
         value = float(np.clip(measure(label, found), -1.0, 1.0))
         values.append(Value(value, n=len(z), variant=variant, note=f"n_clusters={found.max() + 1}"))
     return values
+
+
+def shuffled(labels: dict[str, Labels], name: str, rng: np.random.Generator) -> Labels:
+    """Return a label shuffled among the cells that share the one it is `GIVEN`; both together: among all cells."""
+    label = labels[name]
+    if name not in GIVEN:
+        return rng.permutation(label)
+    found = label.copy()
+    for group in range(labels[GIVEN[name]].max() + 1):
+        rows = np.flatnonzero(labels[GIVEN[name]] == group)
+        found[rows] = label[rng.permutation(rows)]
+    return found
 
 
 def verdict(variant: str, found: float, null: list[float], cells: int) -> Value:

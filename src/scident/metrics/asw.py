@@ -57,7 +57,8 @@ def score(inputs: Inputs, params: Params, rng: np.random.Generator) -> list[Valu
             distances[block, scale] = cdist(z, z).astype(np.float32)
         found = silhouette(distances[block, scale], label)
         if "as_expected" in rest:
-            null = [silhouette(distances[block, scale], rng.permutation(label)) for _ in range(_clustering.SHUFFLES)]
+            order = (_clustering.shuffled(sides[scale][1], name, rng) for _ in range(_clustering.SHUFFLES))
+            null = [silhouette(distances[block, scale], other) for other in order]
             values.append(_clustering.verdict(variant, found, null, len(z)))
         else:
             values.append(Value(found, n=len(z), variant=variant))

@@ -31,9 +31,12 @@ def model_table(plan: Plan) -> Markup | None:
 
 
 def notes_on(plan: Plan, models: list[str]) -> list[tuple[str, str]]:
-    """Return (label, note) of the models whose scores need a word."""
-    entries = [plan["models"][model] for model in models]
-    return [(entry["label"], entry["note"]) for entry in entries if entry.get("note")]
+    """Return (labels, note) of the models whose scores need a word; entries of one file share theirs."""
+    labels: dict[str, list[str]] = {}
+    for entry in (plan["models"][model] for model in models):
+        if entry.get("note"):
+            labels.setdefault(entry["note"], []).append(entry["label"])
+    return [(", ".join(names), note) for note, names in labels.items()]
 
 
 def spread_table(plan: Plan, found: Tables, heads: list[Headline]) -> Markup | None:

@@ -14,9 +14,9 @@ def scores(metric, inputs):
     return {v.variant: v for v in metric.score(inputs, metric.Params(), np.random.default_rng(0))}
 
 
-def separated(cells=1600):
+def separated(cells=1600, seed=0):
     """Blocks x and t in four clusters each, one per context and one per perturbation; tx in sixteen."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     corner = 20.0 * np.array([[0, 0], [0, 1], [1, 0], [1, 1.5]])
     perturbation, context = np.arange(cells) % 4, np.arange(cells) // 4 % 4
     mean = np.hstack([corner[context], corner[context] + 5 * corner[perturbation], corner[perturbation]])
@@ -37,10 +37,12 @@ def test_clusters_that_are_the_labels_score_one(metric):
 
 @METRICS
 def test_separated_world_is_as_expected_in_every_entry(metric):
-    found = scores(metric, blocked(None, separated()))
-    verdicts = {name: value.value for name, value in found.items() if name.endswith("as_expected")}
+    """In most of three draws, for a verdict that nothing is there is a test at 5 %."""
+    drawn = [scores(metric, blocked(None, separated(seed=seed))) for seed in range(3)]
+    verdicts = {name: sum(found[name].value for found in drawn) for name in drawn[0] if name.endswith("as_expected")}
     assert len(verdicts) == len(_clustering.ABOVE)
-    assert set(verdicts.values()) == {1.0}
+    assert min(verdicts.values()) >= 2
+    assert all(total == 3 for name, total in verdicts.items() if _clustering.ABOVE[tuple(name.split(":")[:2])])
 
 
 @METRICS
@@ -54,6 +56,21 @@ def test_block_of_the_context_told_by_the_perturbation_is_not_as_expected(metric
         "t:context:as_expected",
         "t:perturbation:as_expected",
     }
+
+
+def test_labels_that_depend_on_each_other_do_not_spoil_the_verdict():
+    """Pairs of one context and one perturbation are missing, so the context tells something of the perturbation."""
+    labels = {"context": np.repeat([0, 0, 1, 1], 200), "perturbation": np.repeat([0, 1, 1, 1], 200)}
+    rng = np.random.default_rng(0)
+    draws = [_clustering.shuffled(labels, "perturbation", rng) for _ in range(20)]
+    for draw in draws:
+        assert (np.bincount(draw[labels["context"] == 0]) == [200, 200]).all()
+        assert (draw[labels["context"] == 1] == 1).all()
+    assert any((draw != labels["perturbation"]).any() for draw in draws)
+    # clusters that are the contexts agree with the perturbations, but no better than shuffled ones within contexts do
+    measured = [normalized_mutual_info_score(d, labels["context"]) for d in (labels["perturbation"], *draws)]
+    assert np.ptp(measured) < 1e-12
+    assert measured[0] > 0.2
 
 
 def test_two_of_three_equal_clusters_merged():
