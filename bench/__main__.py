@@ -33,7 +33,9 @@ Machine: {machine}.
 
 {workflow}
 
-The first figure of a run does not hold the workflow engine's own process.
+The first figure of a run does not hold the workflow engine's own process. Figures of 300,000 cells are those of the
+last `python -m bench.screen`, which needs 12 GB of disk, and `python -m bench.screen --cells 30000`: one compiled
+member, one epoch after the one that compiles, in a process of its own, against products done just before and after.
 
 ## GPU
 
