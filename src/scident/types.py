@@ -68,7 +68,7 @@ def conditions_of(obs: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def parts_of(perturbation: str) -> tuple[str, ...]:
-    """Return the single perturbations that a label combines: A+B is A and B, any other label is itself, as (+)-JQ1 is."""
+    """Return the single perturbations that a label combines: A+B is A and B; any other is itself, as (+)-JQ1."""
     return tuple(part for part in re.split(r"\+(?![^(]*\))", perturbation) if part) or (perturbation,)
 
 
