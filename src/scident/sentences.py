@@ -91,9 +91,14 @@ def _is_the_whole(value: object) -> bool:
 
 
 def _keys_at(model: type[BaseModel], path: Iterable[int | str]) -> Iterable[str]:
-    for step in path:
+    steps = iter(path)
+    for step in steps:
         field = model.model_fields.get(str(step))
-        inner = [] if field is None else [c for c in _classes(field.annotation) if issubclass(c, BaseModel)]
+        annotation = None if field is None else field.annotation
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+            next(steps, None)  # the entry's own name
+        inner = [c for c in _classes(annotation) if issubclass(c, BaseModel)]
         if inner:
             model = inner[0]
     return model.model_fields

@@ -37,7 +37,7 @@ BROKEN = {
     ),
     "preparation out of range": (
         {"datasets": {"norman2019": {"prepare": {"max_mito": 20}}}},
-        ["datasets.norman2019.prepare.max_mito: must be at most 1, found 20"],
+        ["datasets.norman2019.prepare.max_mito: must be at most 1.0, found 20"],
     ),
     "unknown preparation": (
         {"datasets": {"norman2019": {"prepare": {"top_gene": 20}}}},

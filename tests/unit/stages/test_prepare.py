@@ -16,15 +16,15 @@ SPEC = {"dataset": "d", "name": "unseen", "use": "unseen_perturbation", "protoco
 
 
 @pytest.fixture(autouse=True)
-def few_bins(monkeypatch):
+def one_bin(monkeypatch):
     """With 20 bins most of 30 genes would have no like to be compared with."""
-    monkeypatch.setattr(preparation, "BINS", 2)
+    monkeypatch.setattr(preparation, "BINS", 1)
 
 
 def screen(seed=0, genes=30):
-    """The first genes vary by perturbation, the last two are counted in few cells; cells c0 and c1 are poor."""
+    """The first six genes vary by perturbation, the last two are counted in few cells; cells c0 and c1 are poor."""
     cells = mapped(labels=("control", "a", "b", "c"), per_label=60, genes=genes, seed=seed)
-    mean = np.array([0.3, 3.0, 6.0, 2.7])[cells.obs["perturbation"].cat.codes]
+    mean = np.array([0.2, 8.0, 3.0, 1.0])[cells.obs["perturbation"].cat.codes]
     cells.X[:, :6] = np.random.default_rng(seed).poisson(mean[:, None], (cells.n_obs, 6))
     cells.X[:, -2:] = 0
     cells.X[5:8, -2:] = 1
