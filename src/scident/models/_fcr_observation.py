@@ -31,6 +31,12 @@ LARGEST_RAW = 10.0
 SMALLEST_SPREAD = 1e-2
 """Standard deviation taken for genes that vary less over the training cells."""
 
+SMALLEST_SD = 0.05
+"""Least standard deviation of log-normalised expression, about that of a gene seen in one of 2,000 cells.
+
+That of a gene never seen in training would go to 0, and its first count in another cell cost any number of nats.
+"""
+
 CELL_TOTAL = 1e4
 """Counts per cell that log-normalised expression is scaled to."""
 
@@ -109,7 +115,7 @@ class NormalObservation(Observation):
         else:
             out, raw = out.chunk(2, 1)
             raw = raw + ONE
-        sd = stack.b["spread"] * scale(raw)
+        sd = (stack.b["spread"] * scale(raw)).clamp(min=SMALLEST_SD)
         distance = torch.addcmul(counts, out, stack.b["spread"], value=-1) / sd
         return 0.5 * (distance * distance).sum(1) + sd.log().sum(1)
 

@@ -60,7 +60,7 @@ def normal_cost(net, stack, path, z):
     else:
         sd = torch.nn.functional.softplus(stack.p["raw_scale"]) + 1e-3
     mean = stack.b["center"] + stack.b["spread"] * out
-    return -torch.distributions.Normal(mean, stack.b["spread"] * sd).log_prob(y).sum(1)
+    return -torch.distributions.Normal(mean, (stack.b["spread"] * sd).clamp(min=0.05)).log_prob(y).sum(1)
 
 
 @pytest.mark.parametrize("scale", ["gene", "cell"])
@@ -148,6 +148,19 @@ def test_counts_are_negative_binomial_around_their_library(counted):
     torch.testing.assert_close(net.observation.cost(stack, seen.counts, out), expected)
     y = np.log1p(counted.train.X[ROWS] * (1e4 / np.maximum(counted.train.X[ROWS].sum(1, keepdims=True), 1)))
     torch.testing.assert_close(path.centred[0].T + stack.b["center"][0, :, 0], torch.as_tensor(y, dtype=DOUBLE))
+
+
+def test_a_gene_never_seen_in_training_costs_no_fortune(counted):
+    blank = replace(counted, train=counted.train.copy())
+    blank.train.X[:, 0] = 0
+    net = network(blank, permutation=0)
+    stack, seen = opened(blank, net), batch(blank, net)
+    with torch.no_grad():
+        stack.p["raw_scale"].fill_(-20)
+    nothing, other = torch.zeros_like(seen.counts), seen.counts.clone()
+    other[:, 0] += 1
+    more = net.observation.cost(stack, other, nothing) - net.observation.cost(stack, seen.counts, nothing)
+    torch.testing.assert_close(more, torch.full_like(more, 0.5 / 0.05**2))
 
 
 def test_normal_expression_is_log_normalised_counts(counted):
