@@ -103,7 +103,8 @@ def miniature(real: Real, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
         cells.obs[column] = told[column].to_numpy()
     if "dose_value" in real.others:
         cells.obs.loc[(told["label"] == real.control).to_numpy(), "dose_value"] = np.nan
-    cells.X = type(cells.X)(_counts(told, real.control, cells.n_vars))
+    counts = _counts(told, real.control, cells.n_vars)
+    cells.X = counts if isinstance(cells.X, np.ndarray) else type(cells.X)(counts)
     cells.write_h5ad(path)
 
 

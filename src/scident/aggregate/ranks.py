@@ -11,7 +11,7 @@ from scipy import stats
 
 from scident import rng as streams
 from scident.aggregate.intervals import t_interval
-from scident.aggregate.units import floor_model
+from scident.aggregate.units import PREDICTED, floor_model, predicts
 
 BLOCK = ["dataset", "split", "scope", "metric", "variant"]
 RANKED_ROLES = ("method", "baseline")
@@ -122,15 +122,29 @@ def compare(units: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     ``low`` and ``high`` the t interval of the mean paired difference; ``effect`` the rank-biserial correlation. Inside
     a unit's mean every failed seed counts as the floor, or as the unit's worst ranked value if that is worse, so that
     failing never helps; a method that failed in more than half of its rows is named but not ranked; not applicable is
-    not compared.
+    not compared. Baselines give one kind of prediction and models several: the kind that stands for a model is compared
+    under the baselines' variant.
     """
     rows: list[dict[str, object]] = []
-    for key, block in units[units["scope"] != "val"].groupby(BLOCK, sort=True):
+    for key, block in _one_kind(units[units["scope"] != "val"], plan).groupby(BLOCK, sort=True):
         names = dict(zip(BLOCK, map(str, key), strict=True))
         better = plan["metrics"].get(names["metric"], {}).get("better")
         if better in {"higher", "lower"}:
             rows += _compare_block(names, block, 1.0 if better == "higher" else -1.0, plan)
     return pd.DataFrame(rows)
+
+
+def _one_kind(units: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
+    """Put the second of `PREDICTED` in the place of the first where a model has values of the second alone."""
+    second = PREDICTED[1]
+    metrics = [name for name in set(units["metric"]) if name in plan["metrics"] and predicts(plan, name)]
+    panel = units["variant"].str.removeprefix(second).str.removeprefix(":")
+    own = units["metric"].isin(metrics) & (units["variant"] != panel)
+    stands = ~own & units["metric"].isin(metrics)
+    place = [units[key] for key in (*BLOCK[:-1], "model")] + [panel]
+    found = units["n_ok"].gt(0)
+    lacking = ~(found & stands).groupby(place).transform("any") & (found & own).groupby(place).transform("any")
+    return units.assign(variant=panel.where(own & lacking, units["variant"]))[~(stands & lacking)]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ STABILITY_FLOOR = ("untrained",)
 RESPONSE_FLOOR = ("no_change", "training_mean", "context_mean", "additive")
 CEILING_MODEL = "oracle_noisy"
 RESPONSE_CEILING = "half_split"
+PREDICTED = ("", "counterfactual")
+"""Kinds of prediction that stand for a model, the first it gives: never one that reads the scored cells."""
 
 
 def describe_status(block: pd.DataFrame) -> tuple[str, str]:
@@ -94,6 +96,11 @@ def at_selection(scores: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:
     return chosen.drop(columns="n_points")
 
 
+def predicts(plan: Mapping[str, Any], metric: str) -> bool:
+    """Whether a metric reads predictions."""
+    return "predictions" in plan["metrics"][metric].get("needs", ())
+
+
 def floor_entries(plan: Mapping[str, Any], metric: str) -> list[str]:
     """Return the model entries whose best mean is the floor of a metric.
 
@@ -101,7 +108,7 @@ def floor_entries(plan: Mapping[str, Any], metric: str) -> list[str]:
     """
     declared = plan["metrics"][metric]
     uses = STABILITY_FLOOR if declared["over"] == "seeds" else FLOOR_MODELS
-    uses = RESPONSE_FLOOR if "predictions" in declared.get("needs", ()) else uses
+    uses = RESPONSE_FLOOR if predicts(plan, metric) else uses
     return [name for name, model in plan["models"].items() if model["use"] in uses]
 
 
@@ -132,7 +139,7 @@ def ceiling(means: "pd.Series[float]", plan: Mapping[str, Any], metric: str) -> 
     declared = plan["metrics"][metric]
     if declared["over"] == "seeds":
         return 1.0 if declared["better"] == "higher" else np.nan
-    use = RESPONSE_CEILING if "predictions" in declared.get("needs", ()) else CEILING_MODEL
+    use = RESPONSE_CEILING if predicts(plan, metric) else CEILING_MODEL
     entries = [name for name, model in plan["models"].items() if model["use"] == use]
     known = means.reindex(entries).dropna()
     return float(known.iloc[0]) if len(known) else np.nan

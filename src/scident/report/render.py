@@ -86,7 +86,7 @@ def _section(
         "size": f"{style.plural(len(run['replicates']), 'replicate')} × {style.plural(len(run['seeds']), 'seed')}",
         "one_replicate": len(run["replicates"]) == 1,
         "one_split": sum(d == dataset for d, _ in view.pairs(plan)) == 1,
-        "agreement": all(words.compares_seeds(plan, head) for head in shown),
+        "kinds": sorted({words.kind(plan, head) for head in shown}),
         "roles": {row.role for head in shown for row in head.rows},
         "answers": [words.answer(plan, found, head) for head in shown],
         "undefined": [style.SCOPES[p.scope] for p in places if heads[p] is None],
@@ -99,7 +99,7 @@ def _section(
         "choosing": choosing.title(chosen),
         "bounds": heldout.bounds(plan, found, dataset, split, models),
         "fitted": heldout.FITTED[heldout.fitted_as(plan, split)],
-        "comparisons": [_comparisons(plan, found, place) for place in places if _tested(found, place)],
+        "comparisons": [_comparisons(plan, found, p, heads[p]) for p in places if _tested(found, p)],
         "factorised": blocks,
         "predictions": _tables(contrasts.predictions, plan, found, places),
         "variants": _tables(contrasts.variants, plan, found, places),
@@ -131,11 +131,11 @@ def _tested(found: Tables, place: Place) -> bool:
     return bool((place.of(found.ranks)["units"] > 1).any())
 
 
-def _comparisons(plan: Plan, found: Tables, place: Place) -> dict[str, Any]:
+def _comparisons(plan: Plan, found: Tables, place: Place, headline: Headline | None) -> dict[str, Any]:
     ranks = place.of(found.ranks)
     order = {name: i for i, name in enumerate(plan["metrics"])}
     ranks = ranks.sort_values("metric", key=lambda names: names.map(order), kind="stable")
-    head = ranks[ranks["metric"] == view.headline_metric(plan, place.dataset)]
+    head = ranks[ranks["metric"] == (headline.metric if headline else None)]
     rest = ranks.drop(index=head.index)
     return {
         "scope": style.SCOPES[place.scope],

@@ -9,7 +9,7 @@ import pandas as pd
 from great_tables import GT, html
 from markupsafe import Markup, escape
 
-from scident.aggregate.units import SELECTED, floor_model, notes_of
+from scident.aggregate.units import PREDICTED, SELECTED, floor_model, notes_of, predicts
 from scident.report import style
 from scident.report.view import Place, Plan, Tables, is_ceiling
 from scident.report.words import fully_separated
@@ -53,11 +53,9 @@ def score_table(plan: Plan, tables: Tables, place: Place, models: list[str]) -> 
     if shown.empty:
         return None, {}
     present = set(zip(shown["metric"], shown["variant"], strict=True))
+    present |= {(m, PREDICTED[0]) for m, v in present if v in PREDICTED and predicts(plan, m)}
     columns = [
-        (m, v)
-        for m, declared in plan["metrics"].items()
-        for v in declared["shown"] or declared["variants"]
-        if (m, v) in present
+        (m, v) for m, declared in plan["metrics"].items() for v in _shown(plan, m, declared) if (m, v) in present
     ]
     bold = _bold(place.of(tables.ranks))
     cells = {(r["model"], r["grid_point"], r["metric"], r["variant"]): r for r in shown.to_dict("records")}
@@ -81,7 +79,7 @@ def score_table(plan: Plan, tables: Tables, place: Place, models: list[str]) -> 
                     beside = {
                         words: cells.get((model, point, m, f"{v}:{c}".lstrip(":"))) for c, words in BESIDE.items()
                     }
-                    own = cells.get((model, point, m, v))
+                    own = _standing(plan, m, v, {kind: cells.get((model, point, m, kind)) for kind in (v, *PREDICTED)})
                     row[f"{m}.{v}"] = _cell(own, beside, best=best, floor=floors[m, v] == model)
                 rows.append(row)
     labels = {"model": "Model"} | {f"{m}.{v}": _heading(plan, m, v) for m, v in columns}
@@ -156,6 +154,21 @@ def _name(plan: Plan, model: str, point: str) -> Markup:
 
 Record = dict[Hashable, Any] | None
 """A row of the summary."""
+
+
+def _shown(plan: Plan, metric: str, declared: Mapping[str, Any]) -> list[str]:
+    """Return the variants of a metric that have columns: of predictions the one that stands for a model."""
+    shown = list(declared["shown"] or declared["variants"])
+    return [v for v in shown if v not in PREDICTED[1:]] if predicts(plan, metric) else shown
+
+
+def _standing(plan: Plan, metric: str, variant: str, kinds: Mapping[str, Record]) -> Record:
+    """Return the row of a cell: of predictions that of the first kind with a value."""
+    own = kinds[variant]
+    if not predicts(plan, metric) or variant != PREDICTED[0]:
+        return own
+    known = [row for kind in PREDICTED if (row := kinds[kind]) is not None and row["status"] == "ok"]
+    return known[0] if known else own
 
 
 def _cell(record: Record, beside: Mapping[str, Record], *, best: bool, floor: bool) -> Markup:

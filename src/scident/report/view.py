@@ -13,13 +13,16 @@ from scident import io
 from scident.aggregate.intervals import SEED_SD, SEED_SE, T_OVER_REPLICATES
 from scident.aggregate.units import (
     CEILING_MODEL,
+    PREDICTED,
     RESPONSE_CEILING,
     SELECTED,
     at_selection,
     ceiling,
     entries_of,
+    floor_entries,
     floor_model,
     per_unit,
+    predicts,
 )
 from scident.info import HELDOUT_PROTOCOLS
 from scident.metrics.base import SCOPES_OF_PROTOCOL
@@ -68,10 +71,6 @@ class Place:
         return frame[same & (frame["scope"] == self.scope)] if "scope" in frame else frame[same]
 
 
-PREDICTED = ("", "counterfactual")
-"""Kinds of prediction that stand for a model, the first it gives: never one that reads the scored cells."""
-
-
 @dataclass(frozen=True)
 class Row:
     """One model in the headline figure."""
@@ -102,6 +101,7 @@ class Headline:
     """Lowest and highest possible value."""
     rows: tuple[Row, ...]
     floor: float
+    floor_model: str | None
     floor_label: str
     ceiling: float
     units: int
@@ -126,20 +126,26 @@ class Headline:
         return next(row for row in self.rows if row.model == model)
 
 
-def headline_metric(plan: Plan, dataset: str) -> str | None:
-    """Return an MCC with truth, seed MCC without, else the first configured metric with a direction.
+RESPONSES = ("pref_delta_pearson", "nmse_corrected", "delta_pearson")
+"""Metrics of predicted responses (files), the one to be read first at the front (metrics.md §2f)."""
 
-    Where latents have blocks, it is the MCC of those claimed one by one.
+
+def headline_metrics(plan: Plan, place: Place) -> list[str]:
+    """Return the metrics that may be the headline of a place, in order of preference.
+
+    With truth it is an MCC, that of claimed latents where they have blocks. Without, what was observed of responses is
+    the truth; on seen conditions the agreement of seeds comes before it; then any configured metric with a direction.
     """
-    truth = plan["datasets"][dataset]["has_truth"]
-    usable = [
-        name
-        for name, metric in plan["metrics"].items()
-        if metric["better"] in {"higher", "lower"} and (truth or "truth" not in metric["needs"])
-    ]
-    claimed = entries_of(plan, "mcc_interaction") if plan["datasets"][dataset]["has_blocks"] else []
-    preferred = claimed + entries_of(plan, "mcc_pearson" if truth else "seed_mcc")
-    return next((name for name in [*preferred, *usable] if name in usable), None)
+    data = plan["datasets"][place.dataset]
+    directed = [name for name, metric in plan["metrics"].items() if metric["better"] in {"higher", "lower"}]
+    if data["has_truth"]:
+        claimed = entries_of(plan, "mcc_interaction") if data["has_blocks"] else []
+        preferred = [*claimed, *entries_of(plan, "mcc_pearson"), *directed]
+        return [name for name in preferred if name in directed][:1]
+    agreement = [] if place.scope == "ood" else entries_of(plan, "seed_mcc")
+    preferred = agreement + [name for use in RESPONSES for name in entries_of(plan, use)]
+    rest = [name for name in directed if "truth" not in plan["metrics"][name]["needs"]]
+    return list(dict.fromkeys([*preferred, *rest]))
 
 
 def headline_variant(plan: Plan, metric: str, scope: str) -> str:
@@ -171,16 +177,29 @@ def shown_points(summary: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def headline(plan: Plan, tables: Tables, place: Place) -> Headline | None:
-    """Gather the headline of a place; None where no model could have a value (nothing held out, no such metric)."""
-    metric = headline_metric(plan, place.dataset)
-    found = place.of(shown_points(tables.summary, plan))
-    if metric is None:
-        return None
-    found = _one_each(
-        found[(found["metric"] == metric) & (found["status"] != "not_applicable")], plan, metric, place.scope
-    )
-    if found.empty:
-        return None
+    """Gather the headline of a place: the first metric that compares models; None where none does."""
+    summary = place.of(shown_points(tables.summary, plan))
+    for metric in headline_metrics(plan, place):
+        found = summary[(summary["metric"] == metric) & (summary["status"] != "not_applicable")]
+        found = _one_each(found, plan, metric, place.scope)
+        if _compares(plan, found, metric, place):
+            return _headline(plan, tables, place, metric, found)
+    return None
+
+
+def _compares(plan: Plan, found: pd.DataFrame, metric: str, place: Place) -> bool:
+    """Whether a metric says something of a model here: without truth, not of baselines alone, nor in several units."""
+    if found.empty or plan["datasets"][place.dataset]["has_truth"]:
+        return not found.empty
+    if predicts(plan, metric):
+        trivial = {*floor_entries(plan, metric), *(name for name in plan["models"] if is_ceiling(plan, name))}
+        return not trivial.issuperset(found["model"])
+    if "likelihood" in plan["metrics"][metric]["needs"]:
+        return found["model"].map(lambda name: plan["models"][name].get("likelihood")).nunique() == 1
+    return True
+
+
+def _headline(plan: Plan, tables: Tables, place: Place, metric: str, found: pd.DataFrame) -> Headline:
     scores = tables.scores[tables.scores["metric"] == metric]
     scores = scores[scores["variant"] == scores["model"].map(found.set_index("model")["variant"])]
     units = per_unit(at_selection(place.of(scores), tables.selected))
@@ -198,6 +217,7 @@ def headline(plan: Plan, tables: Tables, place: Place) -> Headline | None:
         range=tuple(plan["metrics"][metric]["range"]),
         rows=tuple(sorted(rows, key=lambda row: _order(row, better))),
         floor=float(means[floor]) if floor is not None else np.nan,
+        floor_model=floor,
         floor_label=plan["models"][floor]["label"] if floor is not None else "",
         ceiling=ceiling(means, plan, metric),
         units=int(found["units"].max()),

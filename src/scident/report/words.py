@@ -7,6 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from scident.aggregate.ranks import CLAIM_FROM, RANKED_ROLES
+from scident.aggregate.units import predicts
 from scident.report import style
 from scident.report.view import Headline, Plan, Row, Tables, headline_variant
 
@@ -31,7 +32,7 @@ def answer(plan: Plan, tables: Tables, head: Headline) -> Answer:
     candidates = [row for row in head.rows if row.role in RANKED_ROLES and row.status == "ok"]
     if not candidates:
         return Answer(where, OPEN, "no result", Markup("No method has a result here; the failures are listed below."))
-    if not plan["datasets"][head.place.dataset]["has_truth"]:
+    if not plan["datasets"][head.place.dataset]["has_truth"] and not of_responses(plan, head):
         return Answer(where, OPEN, "no ranking claim", _blind(plan, head, candidates))
     ranks = head.place.of(tables.ranks)
     variant = headline_variant(plan, head.metric, head.place.scope)
@@ -39,7 +40,7 @@ def answer(plan: Plan, tables: Tables, head: Headline) -> Answer:
     best = head.row(str(ranks["best"].iloc[0])) if len(ranks) else candidates[0]
     extreme = "highest" if head.better == "higher" else "lowest"
     lead = Markup("<b>{} has the {} {}: {}</b>{}.").format(
-        best.label, extreme, head.label, _value(best), _between(best.mean, head)
+        best.label, extreme, head.label, _value(best), _between(best, head)
     )
     level, badge, certainty = _certainty(plan, head, ranks)
     return Answer(where, level, badge, Markup(" ").join(part for part in (lead, certainty, _lost(head)) if part))
@@ -48,6 +49,16 @@ def answer(plan: Plan, tables: Tables, head: Headline) -> Answer:
 def compares_seeds(plan: Plan, head: Headline) -> bool:
     """Whether the headline is about the agreement of trainings."""
     return bool(plan["metrics"][head.metric]["over"] == "seeds")
+
+
+def of_responses(plan: Plan, head: Headline) -> bool:
+    """Whether the headline is about predicted responses."""
+    return predicts(plan, head.metric)
+
+
+def kind(plan: Plan, head: Headline) -> str:
+    """Return what a headline is about: agreement of seeds, responses, or anything else."""
+    return "agreement" if compares_seeds(plan, head) else "responses" if of_responses(plan, head) else ""
 
 
 def fully_separated(ranks: pd.DataFrame) -> bool:
@@ -61,12 +72,17 @@ def _value(row: Row) -> str:
     return style.number(row.mean) + spread
 
 
-def _between(value: float, head: Headline) -> str:
+def _between(best: Row, head: Headline) -> str:
+    if best.model == head.floor_model:
+        above = f" below the ceiling {style.number(head.ceiling)}" if np.isfinite(head.ceiling) else ""
+        return f", and it needs no training: it is the floor{above}, and no trained model is above it"
     ends = [f"floor {style.number(head.floor)} ({head.floor_label})"] if np.isfinite(head.floor) else []
     ends += [f"ceiling {style.number(head.ceiling)}"] if np.isfinite(head.ceiling) else []
     if len(ends) < 2:
         return f" ({ends[0]})" if ends else ""
-    share = (value - head.floor) / (head.ceiling - head.floor)
+    if (head.ceiling - head.floor) * (1 if head.better == "higher" else -1) <= 0:
+        return f" ({'; '.join(ends)}, not above the floor: with so few cells there is nothing to tell apart)"
+    share = (best.mean - head.floor) / (head.ceiling - head.floor)
     told = f"{100 * share:.0f} % of the way from floor to ceiling" if share > 0 else "not above the floor"
     return f", {told} ({'; '.join(ends)})"
 

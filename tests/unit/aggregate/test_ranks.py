@@ -122,6 +122,21 @@ def test_compare_gives_gains_in_favour_of_the_best_where_lower_is_better():
     assert found.loc[0, "effect"] == 1.0
 
 
+def test_compare_puts_the_prediction_that_stands_for_a_model_beside_the_baselines():
+    plan = PLAN | {"metrics": {"delta": {"better": "higher", "over": "member", "needs": ["predictions"]}}}
+    own = units({"a": 0.8 + noise(10, 0)}, metric="delta").assign(variant="counterfactual")
+    none = units({"a": [np.nan] * 10}, metric="delta").assign(n_ok=0)
+    other = units({"a": 0.9 + noise(10, 0)}, metric="delta").assign(variant="label_only")
+    both = units({"b": 0.7 + noise(10, 1), "c": 0.5 + noise(10, 2)}, metric="delta")
+    worse = units({"b": 0.1 + noise(10, 3)}, metric="delta").assign(variant="counterfactual")
+    found = ranks.compare(pd.concat([own, none, other, both, worse], ignore_index=True), plan)
+    beside = found[found["variant"] == ""].set_index("other")
+    assert set(beside["best"]) == {"a"}
+    assert beside["difference"].to_dict() == pytest.approx({"b": 0.1, "c": 0.3}, abs=0.03)
+    assert set(beside["units"]) == {10}
+    assert ranks.compare(own.assign(variant="counterfactual:de50"), plan).empty
+
+
 def test_compare_ignores_descriptive_metrics_and_validation_cells():
     assert ranks.compare(units({"a": [1.0] * 5, "b": [0.0] * 5}, metric="probe"), PLAN).empty
     assert ranks.compare(units({"a": [1.0] * 5, "b": [0.0] * 5}, scope="val"), PLAN).empty

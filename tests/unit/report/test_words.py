@@ -28,7 +28,7 @@ def row(model, mean, **more):
 
 
 def head(rows=None, **more):
-    fields = {"floor": 0.4, "floor_label": "Label only", "ceiling": 0.9, "units": 5, "seeds": 2}
+    fields = {"floor": 0.4, "floor_model": "floor", "floor_label": "Label only", "ceiling": 0.9, "units": 5, "seeds": 2}
     fields |= {"interval": "t over replicates", "better": "higher", "range": (0.0, 1.0)} | more
     rows = rows or (row("a", 0.8), row("b", 0.7), row("c", 0.6))
     return Headline(place=PLACE, metric="mcc", label="MCC", rows=tuple(rows), **fields)
@@ -81,6 +81,31 @@ def test_answer_of_one_replicate_claims_nothing():
 
 def test_answer_says_when_the_best_is_below_the_floor():
     assert "not above the floor" in words.answer(PLAN, tables({}), head([row("a", 0.3)])).text
+
+
+RESPONSES = BLIND | {
+    "metrics": {"mcc": {"variants": ["", "counterfactual"], "over": "member", "needs": ["predictions", "labels"]}}
+}
+
+
+def test_answer_of_responses_ranks_without_true_latents():
+    found = words.answer(RESPONSES, tables({"b": "separated", "c": "separated"}, 10), head(units=10))
+    assert found.badge == "best"
+    assert "latents" not in found.text
+
+
+def test_answer_says_when_the_best_prediction_needs_no_training():
+    found = words.answer(RESPONSES, tables({"b": "not separable"}), head(floor=0.8, floor_model="a"))
+    assert "0.80 [0.78, 0.82]</b>, and it needs no training" in found.text
+    assert "no trained model is above it" in found.text
+    assert "% of the way" not in found.text
+
+
+@pytest.mark.parametrize(("better", "ceiling"), [("higher", 0.4), ("higher", 0.3), ("lower", 0.5)])
+def test_answer_says_when_the_ceiling_is_not_above_the_floor(better, ceiling):
+    found = words.answer(RESPONSES, tables({}), head(better=better, ceiling=ceiling))
+    assert f"(floor 0.40 (Label only); ceiling {ceiling:.2f}, not above the floor" in found.text
+    assert "% of the way" not in found.text
 
 
 def test_answer_counts_lost_members_and_escapes_names():
