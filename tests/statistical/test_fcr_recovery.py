@@ -31,7 +31,7 @@ def test_the_interaction_block_is_found_better_than_by_random_mixtures():
     observed, truth = separate(world)
     part = np.random.default_rng(0).choice(3, observed.n_obs, p=[0.7, 0.1, 0.2])
     train, val, test = (io.subset(observed, part == k) for k in range(3))
-    params = Params(epochs=60)
+    params = Params(epochs=100)
     members = [Member(f"r0.g0.s{s}", train, val, params, 10, np.random.SeedSequence(s)) for s in range(2)]
     pair = test.obs.groupby(["perturbation", "context"], observed=True).ngroup().to_numpy()
     factors = truth.obsm["z_true"][part == 2][:, 3:7]
