@@ -74,7 +74,7 @@ def _value(row: Row) -> str:
 
 def _between(best: Row, head: Headline) -> str:
     if best.model == head.floor_model:
-        above = f" below the ceiling {style.number(head.ceiling)}" if np.isfinite(head.ceiling) else ""
+        above = f" (ceiling {style.number(head.ceiling)})" if np.isfinite(head.ceiling) else ""
         return f", and it needs no training: it is the floor{above}, and no trained model is above it"
     ends = [f"floor {style.number(head.floor)} ({head.floor_label})"] if np.isfinite(head.floor) else []
     ends += [f"ceiling {style.number(head.ceiling)}"] if np.isfinite(head.ceiling) else []
