@@ -1,5 +1,6 @@
 """Train and infer jobs on a small world, as the workflow would start them."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,11 +125,12 @@ def job(root, use, *, grid=None, seeds=(0, 1), fitted_seeds=None, plugins=(), na
 
 
 def plugin(folder, name, *, role="method", gives=("latents",), stochastic=True, **code):
-    """Write a plug-in file; its name must be unique in the test session, for modules are imported once.
+    """Write a plug-in file, in place of whatever an earlier test of this process called so.
 
     `code` is what `fit`, `embed`, `companions` or `predict` do first.
     """
     path = folder / f"{name}.py"
+    sys.modules.pop(f"scident_plugin_models_{name}", None)  # a module is imported once
     body = {"fit": "pass", "embed": "pass", "companions": "pass", "predict": "pass"} | code
     path.write_text(PLUGIN.format(role=role, gives=tuple(gives), stochastic=stochastic, **body))
     return path

@@ -19,9 +19,12 @@ Partition = Int[np.ndarray, " cells"]
 
 @remembered
 def kmeans(z: Float[np.ndarray, "cells columns"], clusters: int) -> Partition:
-    """Return the best of ten k-means partitions."""
+    """Return the best of ten k-means partitions; where fewer points differ than that, each is its own cluster."""
     from sklearn.cluster import KMeans
 
+    points, which = np.unique(z, axis=0, return_inverse=True)
+    if len(points) <= clusters:
+        return np.asarray(which, dtype=np.int64)
     return np.asarray(KMeans(clusters, n_init=STARTS, random_state=SEED).fit_predict(z), dtype=np.int64)
 
 

@@ -163,3 +163,9 @@ def test_silhouette_counts_a_cell_alone_with_its_label_as_one_half():
     distance = np.abs(np.subtract.outer(place, place)).astype(np.float32)
     expected = np.mean([(10 - 1) / 10, (9 - 1) / 9, 0])
     assert asw.silhouette(distance, np.array([0, 0, 1])) == pytest.approx((expected + 1) / 2, abs=1e-6)
+
+
+def test_each_of_few_points_is_its_own_cluster():
+    points = np.array([[0.0, 1.0], [2.0, 0.0]])
+    found = _clusters.kmeans(points[[0, 1, 1, 0, 1]], 4)
+    assert found.tolist() in ([0, 1, 1, 0, 1], [1, 0, 0, 1, 0])
