@@ -11,7 +11,20 @@ import yaml
 from markupsafe import Markup, escape
 
 from scident.contracts import HASHES
-from scident.report import cards, choosing, contrasts, factorised, figures, heldout, jobs, style, tables, view, words
+from scident.report import (
+    cards,
+    choosing,
+    contrasts,
+    factorised,
+    figures,
+    heldout,
+    jobs,
+    style,
+    tables,
+    view,
+    visible,
+    words,
+)
 from scident.report.view import Headline, Place, Plan, Tables
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -79,6 +92,8 @@ def _section(
     blocks = factorised.section(plan, found, places[0], models)
     if blocks:
         drawn |= {name: svg for name, _, svg in [*blocks.within, *blocks.pooled]}
+    responses = [known for place in places if (known := visible.section(plan, found, place)) is not None]
+    drawn |= {known.name: known.svg for known in responses if known.svg}
     return {
         "id": slug,
         "dataset": plan["datasets"][dataset],
@@ -102,6 +117,7 @@ def _section(
         "comparisons": [_comparisons(plan, found, p, heads[p]) for p in places if _tested(found, p)],
         "factorised": blocks,
         "predictions": _tables(contrasts.predictions, plan, found, places),
+        "visible": responses,
         "variants": _tables(contrasts.variants, plan, found, places),
     }
 
