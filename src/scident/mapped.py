@@ -173,3 +173,36 @@ def read(path: Path) -> CSR | None:
             return None
         values, columns = (_mapped(path, a.dtype, a.id.get_offset(), len(a)) for a in (data, indices))
         return assembled(values, columns, indptr[:], int(group.attrs["shape"][1]))
+
+
+def stored_large(x: object) -> TypeGuard[h5py.Group]:
+    """Say whether a member of an open h5ad file is a CSR matrix too large to be read into memory."""
+    if not isinstance(x, h5py.Group) or x.attrs.get("encoding-type") != "csr_matrix":
+        return False
+    return bool(len(x["data"]) * (x["data"].dtype.itemsize + x["indices"].dtype.itemsize) > LARGE)
+
+
+def copied(group: h5py.Group) -> CSR:
+    """Return a CSR matrix of an open h5ad file, however it is stored there, mapped from temporary files.
+
+    Raises
+    ------
+    ValueError
+        Its arrays do not fit together.
+    """
+    data, indices, indptr = (group[name] for name in ("data", "indices", "indptr"))
+    rows, genes = (int(size) for size in group.attrs["shape"])
+    index = index_dtype(len(data))
+    pointers = indptr[:].astype(index)
+    ends = pointers[[0, -1]].tolist() if len(pointers) == rows + 1 else []
+    if len(data) != len(indices) or ends != [0, len(data)] or (np.diff(pointers) < 0).any():
+        raise ValueError(f"the sparse X is damaged: {len(data):,} values, {len(indices):,} indices")
+    with tempfile.TemporaryFile(prefix="scident") as values, tempfile.TemporaryFile(prefix="scident") as columns:
+        for start in range(0, len(data), ENTRIES):
+            piece = indices[start : start + ENTRIES]
+            if not 0 <= piece.min() <= piece.max() < genes:
+                raise ValueError(f"the sparse X is damaged: an index is negative or beyond its {genes:,} genes")
+            _append(values, data[start : start + ENTRIES], data.dtype)
+            _append(columns, piece, index)
+        arrays = _mapped(values, data.dtype, 0, len(data)), _mapped(columns, index, 0, len(data))
+        return assembled(*arrays, pointers, genes)

@@ -6,8 +6,10 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy import sparse
 
+from scident import mapped
 from scident.errors import nearest
 
 FEW_CELLS = 10
@@ -23,13 +25,20 @@ def counts(adata: ad.AnnData) -> list[str]:
     wrong = not_counts(adata.X)
     if wrong is not None:
         return [f"X {wrong}; put the raw counts there{_elsewhere(adata)}"]
-    empty = np.flatnonzero(np.asarray(adata.X.sum(axis=1)).ravel() == 0)
+    empty = np.flatnonzero(totals(adata.X, 1) == 0)
     if len(empty):
         return [
             f"X has {len(empty):,} empty cells (first: {adata.obs_names[empty[0]]!r}), which have no likelihood; "
             "remove them, for example with `adata = adata[adata.X.sum(axis=1) > 0]`"
         ]
     return []
+
+
+def totals(x: Any, axis: int) -> Float[np.ndarray, " sums"]:  # a dense or sparse matrix
+    """Return the sums of genes (0) or cells (1); a mapped matrix is gone through in blocks of cells."""
+    step = mapped.ROWS if mapped.large(x) else max(1, x.shape[0])
+    sums = [np.asarray(x[start : start + step].sum(axis=axis)).ravel() for start in range(0, x.shape[0], step)]
+    return np.asarray(np.concatenate(sums) if axis else np.sum(sums, axis=0), dtype=np.float64)
 
 
 def not_counts(x: Any) -> str | None:  # a dense or sparse matrix, or None
@@ -152,7 +161,7 @@ def oddities(adata: ad.AnnData, key: str) -> list[str]:
             f"obs[{key!r}]: {len(few)} of {len(sizes)} labels have fewer than {FEW_CELLS} cells "
             f"(smallest: {few.index[-1]!r} with {few.iloc[-1]}), and their scores will say little"
         )
-    silent = int((np.asarray(adata.X.sum(axis=0)).ravel() == 0).sum())
+    silent = int((totals(adata.X, 0) == 0).sum())
     if silent:
         found.append(f"{silent:,} of {adata.n_vars:,} genes are 0 in every cell and only cost time")
     return found

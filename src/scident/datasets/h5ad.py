@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import h5py
@@ -10,6 +11,7 @@ import pandas as pd
 from pydantic import Field
 from scipy import sparse
 
+from scident import mapped
 from scident.datasets import _check
 from scident.datasets.base import natural_order
 from scident.errors import DataError
@@ -75,11 +77,11 @@ def load(params: Params, cache: Path) -> ad.AnnData:
     if errors:
         more = f" (and {len(errors) - 1} more; `scident check` lists all)" if len(errors) > 1 else ""
         raise DataError(f"{params.path}: {errors[0]}{more}")
-    return _mapped(adata, params)
+    return _kept(adata, params)
 
 
 def read(path: Path) -> ad.AnnData:
-    """Read an h5ad file without judging what it holds.
+    """Read an h5ad file without judging what it holds; of one with a large sparse X neither layers nor raw.
 
     Raises
     ------
@@ -94,8 +96,11 @@ def read(path: Path) -> ad.AnnData:
     try:
         with h5py.File(path, "r") as file:
             missing = {"obs", "var"} - set(file)
-        if missing:
-            raise KeyError(f"HDF5 without the AnnData groups {sorted(missing)}")
+            if missing:
+                raise KeyError(f"HDF5 without the AnnData groups {sorted(missing)}")
+            if mapped.stored_large(file.get("X")):
+                parts = {name: ad.io.read_elem(file[name]) for name in ("obs", "var", "obsm", "uns") if name in file}
+                return ad.AnnData(mapped.copied(file["X"]), **parts)
         with warnings.catch_warnings():
             # repeated names and old encodings are judged below, in our own words
             warnings.simplefilter("ignore", category=UserWarning)
@@ -128,7 +133,7 @@ def _explicit(params: Params) -> bool:
     return "control" in params.model_fields_set
 
 
-def _mapped(adata: ad.AnnData, params: Params) -> ad.AnnData:
+def _kept(adata: ad.AnnData, params: Params) -> ad.AnnData:
     label = adata.obs[params.perturbation].astype(str)
     order = natural_order(label.unique())
     obs = pd.DataFrame(
@@ -142,13 +147,19 @@ def _mapped(adata: ad.AnnData, params: Params) -> ad.AnnData:
     if params.batch is not None:
         obs["batch"] = pd.Categorical(_text(adata, params.batch))
     obs.index.name = None
-    x = sparse.csr_matrix(adata.X) if sparse.issparse(adata.X) else np.asarray(adata.X)
     var = pd.DataFrame(index=pd.Index(adata.var_names.astype(str), name=None))
-    mapped = ad.AnnData(x.astype(np.float32, copy=False), obs=obs, var=var)
+    kept = ad.AnnData(_expression(adata.X), obs=obs, var=var)
     if params.truth is not None:
-        mapped.obsm["z_true"] = np.asarray(adata.obsm[params.truth.z], dtype=np.float64)
-        mapped.uns["shift"] = _shift_rows(adata, params.perturbation, params.truth, order)
-    return mapped
+        kept.obsm["z_true"] = np.asarray(adata.obsm[params.truth.z], dtype=np.float64)
+        kept.uns["shift"] = _shift_rows(adata, params.perturbation, params.truth, order)
+    return kept
+
+
+def _expression(x: Any) -> Any:  # dense or sparse, as the file has it
+    """Return single precision, or what is mapped from a file as it is."""
+    if mapped.large(x):
+        return x
+    return (sparse.csr_matrix(x) if sparse.issparse(x) else np.asarray(x)).astype(np.float32, copy=False)
 
 
 def _text(adata: ad.AnnData, key: str | None) -> list[str]:

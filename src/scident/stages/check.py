@@ -130,7 +130,7 @@ def _counts(adata: ad.AnnData) -> list[str]:
     x = adata.X
     genes = x.getnnz(axis=1) if sparse.issparse(x) else np.count_nonzero(x, axis=1)
     return [
-        f"counts per cell     {_check.spread(np.asarray(x.sum(axis=1)).ravel())}",
+        f"counts per cell     {_check.spread(_check.totals(x, 1))}",
         f"genes per cell      {_check.spread(genes)}",
         f"zeros               {100 * (1 - genes.sum() / (adata.n_obs * adata.n_vars)):.1f} % of all values",
     ]

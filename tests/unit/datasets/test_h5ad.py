@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,3 +135,35 @@ def test_real_screens_load_and_are_summarised(name, perturbations, controls, con
     assert f"{ad.read_h5ad(path, backed='r').n_obs:,}" in text
     assert f"perturbations       {perturbations}, cells of each" in text
     assert f"control cells       {controls:,} ('control')" in text
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint16])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_large_file_is_mapped_and_has_the_same_cells_as_in_memory(tmp_path, monkeypatch, dtype, compression):
+    adata = cells(contexts=("x", "y"))
+    adata.X = sparse.csr_matrix(adata.X.astype(dtype))
+    adata.layers["log"] = adata.X
+    adata.write_h5ad(tmp_path / "mine.h5ad", compression=compression)
+    params = h5ad.Params(path=str(tmp_path / "mine.h5ad"), context="line")
+    small, said = h5ad.load(params, tmp_path), check(Path(params.path), {"context": "line"}).text()
+    monkeypatch.setattr("scident.mapped.LARGE", 0)
+    monkeypatch.setattr("scident.mapped.ENTRIES", 100)
+    large = contracts.check_data(h5ad.load(params, tmp_path))
+    assert isinstance(large.X.data, np.memmap)
+    np.testing.assert_array_equal(large.X.toarray(), small.X.toarray())
+    pd.testing.assert_frame_equal(large.obs, small.obs)
+    assert check(Path(params.path), {"context": "line"}).text() == said
+
+
+@pytest.mark.parametrize(
+    ("array", "place", "value"), [("indices", 3, 10**6), ("indices", 0, -1), ("indptr", -1, 7), ("indptr", 1, 10**6)]
+)
+def test_a_large_matrix_that_does_not_fit_together_is_refused(tmp_path, monkeypatch, array, place, value):
+    adata = cells()
+    adata.X = sparse.csr_matrix(adata.X)
+    path = saved(adata, tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["X"][array][place] = value
+    monkeypatch.setattr("scident.mapped.LARGE", 0)
+    with pytest.raises(DataError, match=r"mine\.h5ad: not a readable h5ad file \(the sparse X is damaged"):
+        h5ad.read(Path(path))
