@@ -39,8 +39,8 @@ class Timed:
 
 
 def sliced(x: sparse.csr_matrix, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what the store does as scipy has it: rows in order, made dense, then summed and transposed."""
-    found = torch.from_numpy(plain(x, rows))
+    """Return what the store does as scipy has it: rows in order, made dense, single precision, summed, transposed."""
+    found = torch.from_numpy(plain(x, rows)).float()
     return found.T.contiguous()[None], found.sum(1)
 
 

@@ -19,7 +19,14 @@ from torch import Tensor
 
 def log_means(logits: Tensor, log_library: Tensor) -> Tensor:
     """Return log m, [members, genes, cells], without ever leaving log space."""
-    return torch.log_softmax(logits, 1) + log_library
+    return log_shares(logits) + log_library
+
+
+def log_shares(logits: Tensor) -> Tensor:
+    """Return log softmax over genes; in a graph a difference that is made where it is used and never stored."""
+    if torch.compiler.is_compiling():
+        return logits - logits.logsumexp(1, keepdim=True)
+    return torch.log_softmax(logits, 1)
 
 
 def varying_part(counts: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> Tensor:
@@ -43,11 +50,37 @@ def varying_part_of_logits(counts: Tensor, logits: Tensor, log_library: Tensor, 
 def constant_part(counts: Tensor, log_dispersion: Tensor) -> Tensor:
     """Return what of log NB(counts) does not depend on the mean, summed over genes, nats: [members, cells], double.
 
-    In single precision lnΓ(t) of a large t would lose its digits: at t = e^10 a cell would be wrong by 0.7 nats.
+    In single precision lnΓ(t) of a large t would lose its digits: at t = e^10 a cell would be wrong by 0.7 nats. A
+    graph of single precision takes the differences in closed form, right to some millionths, in a quarter of the time.
     """
+    if counts.dtype == torch.float32 and torch.compiler.is_compiling():
+        return constant_part_in_single(counts, log_dispersion).double()
     x, r = counts.double(), log_dispersion.double()
     t = r.exp()
     return (log_gamma(x + t) - log_gamma(t) - x * r - log_gamma(x + 1)).sum(1)
+
+
+def constant_part_in_single(x: Tensor, r: Tensor) -> Tensor:
+    """Return `constant_part` without double precision: by recurrence to + 6 and Stirling's series, no large terms.
+
+    With s = t + 6 and σ the series, lnΓ(x + t) - lnΓ(t) - x r = (x + s - 1/2) log(1 + x/s) - x + x log(1 + 6/t)
+    + σ(x + s) - σ(s) - log Π (1 + x/(t + i)), i = 0…5; at t = 1 it is lnΓ(x + 1). One logarithm serves both products.
+    """
+    t = r.exp()
+    s, s1 = t + SHIFT, 1 + SHIFT
+    series = stirling(x + s) - stirling(s) - stirling(x + s1) + stirling(torch.full_like(t, s1))
+    logs = (x + (s - 0.5)) * log1p(x / s) - (x + (s1 - 0.5)) * log1p(x / s1) + x * (log1p(SHIFT / t) - math.log(s1))
+    y, y1, start = (x + t) * (x + (t + 5)), (x + 1) * (x + 6), t * (t + 5)
+    first, second = y * (6 / start) / y1, (y + 4) * (10 / (start + 4)) / (y1 + 4)
+    third = (y + 6) * (12 / (start + 6)) / (y1 + 6)
+    return (logs + series - (first * second * third).log()).sum(1)
+
+
+def stirling(s: Tensor) -> Tensor:
+    """Return lnΓ(s) - ((s - 1/2) log s - s + log √2π) for s ≥ 6, to 1e-9."""
+    w = s.reciprocal()
+    w2 = w * w
+    return w * (w2 * (w2 * (w2 * (w2 / 1188 - 1 / 1680) + 1 / 1260) - 1 / 360) + 1 / 12)
 
 
 def negative_log_likelihood(counts: Tensor, log_mean: Tensor, log_dispersion: Tensor) -> Tensor:
@@ -83,7 +116,7 @@ class _TrainingLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, counts: Tensor, logits: Tensor, log_library: Tensor, r: Tensor) -> Tensor:
-        log_rho = torch.log_softmax(logits, 1)
+        log_rho = log_shares(logits)
         ctx.save_for_backward(counts, log_rho, log_library, r)
         return -(counts * log_rho).sum(1)
 
@@ -132,10 +165,7 @@ def log_gamma(x: Tensor) -> Tensor:
     """Return lnΓ(x) for x > 0, by recurrence and Stirling's series: a tenth of the cost of torch.lgamma on a CPU."""
     y = x * (x + 5)
     s = x + SHIFT
-    w = s.reciprocal()
-    w2 = w * w
-    series = w * (w2 * (w2 * (w2 * (w2 / 1188 - 1 / 1680) + 1 / 1260) - 1 / 360) + 1 / 12)
-    return (s - 0.5) * s.log() - s + 0.5 * math.log(2 * math.pi) + series - (y * (y + 4) * (y + 6)).log()
+    return (s - 0.5) * s.log() - s + 0.5 * math.log(2 * math.pi) + stirling(s) - (y * (y + 4) * (y + 6)).log()
 
 
 LOGARITHM = (

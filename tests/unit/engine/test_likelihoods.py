@@ -6,10 +6,13 @@ from scipy import special, stats
 from scident.engine.likelihoods import (
     START,
     constant_part,
+    constant_part_in_single,
     digamma_less_log,
     log_gamma,
     log_means,
+    log_shares,
     negative_log_likelihood,
+    stirling,
     training_loss,
     varying_part,
     varying_part_of_logits,
@@ -92,6 +95,37 @@ def test_digamma_less_log_is_scipys(x):
 def test_log_gamma_is_scipys(x):
     found = log_gamma(torch.tensor([x], dtype=torch.float64))
     np.testing.assert_allclose(found, special.gammaln([x]), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("log_dispersion", [-6.0, 0.0, 6.0, 12.0])
+def test_the_constant_part_in_single_precision_is_the_one_in_double(log_dispersion):
+    x = torch.tensor([0, 1, 2, 3, 7, 30, 200, 5_000, 1_000_000], dtype=torch.float64).view(1, -1, 1)
+    r = torch.full_like(x, log_dispersion)
+    each = torch.cat([constant_part(x[:, [i]], r[:, [i]]) for i in range(x.shape[1])])
+    formula = torch.cat([constant_part_in_single(x[:, [i]], r[:, [i]]) for i in range(x.shape[1])])
+    torch.testing.assert_close(formula, each, rtol=1e-10, atol=1e-8)
+    single = torch.cat([constant_part_in_single(x[:, [i]].float(), r[:, [i]].float()) for i in range(x.shape[1])])
+    # rounding of r alone moves x r by 12 x 2^-24
+    torch.testing.assert_close(single.double(), each, rtol=2e-6, atol=4e-6)
+
+
+def test_genes_without_counts_add_nothing_in_single_precision():
+    """Nor may their rounding errors add up: most genes of a cell have no counts."""
+    r = torch.linspace(-6, 12, 8000).view(1, -1, 1)
+    assert constant_part_in_single(torch.zeros(1, 8000, 1), r).abs().item() < 1e-3
+
+
+@pytest.mark.parametrize("s", [6.0, 7.0, 30.0, 1e4])
+def test_stirlings_series_is_what_the_closed_form_leaves_of_scipys(s):
+    expected = special.gammaln(s) - ((s - 0.5) * np.log(s) - s + 0.5 * np.log(2 * np.pi))
+    assert stirling(torch.tensor(s, dtype=torch.float64)).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_log_shares_are_the_same_in_a_graph(monkeypatch):
+    logits = 30 * inputs(dtype=torch.float32)[1]
+    eager = log_shares(logits)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(log_shares(logits), eager, rtol=0, atol=1e-5)  # 100 x 2^-24
 
 
 def test_the_varying_part_does_not_need_double_precision():
