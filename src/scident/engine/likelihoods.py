@@ -73,7 +73,7 @@ def constant_part_in_single(x: Tensor, r: Tensor) -> Tensor:
     y, y1, start = (x + t) * (x + (t + 5)), (x + 1) * (x + 6), t * (t + 5)
     first, second = y * (6 / start) / y1, (y + 4) * (10 / (start + 4)) / (y1 + 4)
     third = (y + 6) * (12 / (start + 6)) / (y1 + 6)
-    return (logs + series - (first * second * third).log()).sum(1)
+    return (logs + series - log(first * second * third)).sum(1)
 
 
 def stirling(s: Tensor) -> Tensor:
@@ -193,6 +193,18 @@ def log1p(x: Tensor) -> Tensor:
     if x.dtype != torch.float32 or not torch.compiler.is_compiling():
         return torch.log1p(x)
     w = 1 + x
+    return _log(w, (x - (w - 1)) / w)
+
+
+def log(x: Tensor) -> Tensor:
+    """Return log(x) for x > 0, as `log1p` does."""
+    if x.dtype != torch.float32 or not torch.compiler.is_compiling():
+        return torch.log(x)
+    return _log(x, torch.zeros_like(x))
+
+
+def _log(w: Tensor, rest: Tensor) -> Tensor:
+    """Return log(w) + rest for normal numbers, rest being small."""
     bits = w.view(torch.int32) - ROOT_HALF
     power = (bits >> 23).to(torch.float32)
     f = ((bits & 0x007FFFFF) + ROOT_HALF).view(torch.float32) - 1
@@ -200,5 +212,5 @@ def log1p(x: Tensor) -> Tensor:
     for coefficient in LOGARITHM[1:]:
         series = series * f + coefficient
     f2 = f * f
-    small = (x - (w - 1)) / w + f * f2 * series - 0.5 * f2 - power * 2.12194440e-4
+    small = rest + f * f2 * series - 0.5 * f2 - power * 2.12194440e-4
     return f + small + power * 0.693359375

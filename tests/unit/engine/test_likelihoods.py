@@ -8,6 +8,7 @@ from scident.engine.likelihoods import (
     constant_part,
     constant_part_in_single,
     digamma_less_log,
+    log,
     log_gamma,
     log_means,
     log_shares,
@@ -119,6 +120,12 @@ def test_genes_without_counts_add_nothing_in_single_precision():
 def test_stirlings_series_is_what_the_closed_form_leaves_of_scipys(s):
     expected = special.gammaln(s) - ((s - 0.5) * np.log(s) - s + 0.5 * np.log(2 * np.pi))
     assert stirling(torch.tensor(s, dtype=torch.float64)).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_log_in_a_graph_is_pytorchs(monkeypatch):
+    x = torch.cat([torch.logspace(-30, 30, 400), 1 + torch.linspace(-1e-3, 1e-3, 401)])
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(log(x).double(), x.double().log(), rtol=2e-7, atol=0)
 
 
 def test_log_shares_are_the_same_in_a_graph(monkeypatch):
