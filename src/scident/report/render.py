@@ -136,6 +136,7 @@ def _scores(plan: Plan, found: Tables, place: Place, models: list[str]) -> dict[
         "scope": style.SCOPES[place.scope],
         "table": table,
         "legend": legend,
+        "silent": tables.silent(plan, found, place),
         "base_rate": tables.base_rate(found, place),
         "notes": cards.notes_on(plan, models),
         "left_out": tables.left_out(plan, found, place),

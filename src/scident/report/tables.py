@@ -45,11 +45,13 @@ def to_html(frame: pd.DataFrame, name: str, labels: dict[str, str], group: str |
 def score_table(plan: Plan, tables: Tables, place: Place, models: list[str]) -> tuple[Markup | None, dict[str, str]]:
     """Return methods × metrics of a place (mean over its interval), and the reasons of its empty cells in words.
 
-    The best method's cell is bold only where it is separated from every other one. None where nothing applies.
+    The best method's cell is bold only where it is separated from every other one. Models that have no score at all are
+    left to `silent`. None where nothing applies.
     """
     summary = place.of(tables.summary)
     applies = summary.groupby(["metric", "variant"])["status"].transform(lambda s: (s != "not_applicable").any())
-    shown = summary[applies.astype(bool)]
+    speaks = summary.groupby("model")["status"].transform(lambda s: (s != "not_applicable").any())
+    shown = summary[applies.astype(bool) & speaks.astype(bool)]
     if shown.empty:
         return None, {}
     present = set(zip(shown["metric"], shown["variant"], strict=True))
@@ -86,6 +88,16 @@ def score_table(plan: Plan, tables: Tables, place: Place, models: list[str]) -> 
     table = to_html(pd.DataFrame(rows), f"scores-{place.slug}", labels, group="role")
     reasons = {str(c["reason"]) for c in cells.values() if c["status"] != "ok"}
     return table, {r: style.explain(r) for r in sorted(reasons) if style.explain(r) != r}
+
+
+def silent(plan: Plan, tables: Tables, place: Place) -> dict[str, list[str]]:
+    """Return why models have no score at all in a place, and the labels of these; `score_table` has no row of them."""
+    found: dict[str, list[str]] = {}
+    for model, rows in place.of(tables.summary).groupby("model", sort=False):
+        if (rows["status"] == "not_applicable").all():
+            why = ", ".join(sorted({style.explain(str(reason)) for reason in rows["reason"]}))
+            found.setdefault(why, []).append(str(plan["models"][str(model)]["label"]))
+    return found
 
 
 def base_rate(tables: Tables, place: Place) -> str:

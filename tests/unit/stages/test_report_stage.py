@@ -137,6 +137,15 @@ def test_report_without_truth_ranks_nothing(folders):
     assert "separated from" not in text
 
 
+def test_models_without_any_score_are_named_with_the_reason_and_have_no_row(folders):
+    page = (folders["blind"] / "index.html").read_text()
+    named = re.search(r"Without any score here: (.*?)</p>", page)[1]
+    assert "the dataset comes without true latents" in named
+    label = re.search(r"<b>([^<,]+)", named)[1]
+    table = page[page.index('id="sparse-shift-iid-scores"') : page.index("Without any score here")]
+    assert label not in table
+
+
 def test_report_of_failures_alone_says_so(folders):
     text = words((folders["dead"] / "index.html").read_text())
     assert "No method has a result here" in text
