@@ -206,28 +206,32 @@ def check_table(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     ContractError
         A column is missing, unknown, in the wrong order or holds a forbidden value.
     """
-    if _sound(frame, TABLES[name]):
-        return frame.copy()
+    schema = TABLES[name]
+    if list(frame.columns) == list(schema.columns):
+        if frame.empty:
+            return frame.astype(
+                {key: "object" if _is_text(column) else str(column.dtype) for key, column in schema.columns.items()}
+            )
+        if all(_sound(frame[key], column) for key, column in schema.columns.items()):
+            return frame.copy()
     try:
-        return TABLES[name].validate(frame)
+        return schema.validate(frame)
     except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
         found = str(error).splitlines()[0]
         found = found if len(found) <= LONGEST else f"{found[:LONGEST]} …"
         raise ContractError(f"table {name!r} breaks its contract: {found}") from error
 
 
-def _sound(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> bool:
-    """Say whether a table keeps its contract, types included, as nearly all do.
+def _is_text(column: pa.Column) -> bool:
+    return str(column.dtype) == "str"
+
+
+def _sound(values: "pd.Series[Any]", column: pa.Column) -> bool:
+    """Say whether a column keeps its contract, type included, as nearly all do.
 
     Pandera, which mends types and says what is wrong, takes a hundred times longer: it is asked about all others.
     """
-    if frame.empty or list(frame.columns) != list(schema.columns):
-        return False
-    return all(_sound_column(frame[name], column) for name, column in schema.columns.items())
-
-
-def _sound_column(values: "pd.Series[Any]", column: pa.Column) -> bool:
-    text = values.dtype == object and str(column.dtype) == "str"
+    text = values.dtype == object and _is_text(column)
     if text and pd.api.types.infer_dtype(values, skipna=True) not in {"string", "empty"}:
         return False
     if not text and str(values.dtype) != str(column.dtype):
