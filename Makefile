@@ -23,7 +23,7 @@ test test-fast bench: export OMP_NUM_THREADS := 1
 test test-fast bench: export MKL_NUM_THREADS := 1
 
 test: .venv/ready ## All tests, with coverage
-	@pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
+	@pytest -n 2 --cov --cov-report=term:skip-covered
 
 test-fast: .venv/ready ## Tests that take seconds
 	@pytest -n 2 -m "not slow" tests/unit tests/contract tests/property tests/repo

@@ -8,6 +8,43 @@ import pytest
 from scident import registry
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Slow tests start first, so that no worker waits for the last of them; the drawn order of the others stays."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+FINISHED = ("test_smoke.py", "test_same_numbers.py", "test_failures.py")
+"""Files whose tests look at one finished benchmark (tests/workflow/conftest.py)."""
+TOGETHER = ("test_report_stage.py", "test_aggregate_stage.py")
+"""Files whose tests look at what their module makes once, at some length."""
+
+
+def group(nodeid):
+    """Return what a test shares with others that should run in the same worker."""
+    file, _, test = nodeid.partition("::")
+    name = file.rsplit("/")[-1]
+    if name in FINISHED:
+        return "finished"
+    if name in TOGETHER:
+        return name
+    if name == "test_real_configs.py" and "plans_its_jobs" not in test:
+        return test[test.index("[") :]
+    return nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Make what several tests look at once, not once in each worker; other tests go to whoever is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Grouped(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return group(nodeid)
+
+    return Grouped(config, log)
+
+
 @pytest.fixture
 def plugins(monkeypatch):
     """A registry that forgets after the test which files it was told of; gives the function that tells it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -19,8 +20,12 @@ ROWS = 2**10
 
 def log_normalised(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
     """Return log1p of counts per 10,000, dense (cells without counts stay zero); X itself where it holds no counts."""
-    counts = dense(cells)
-    return counts if contracts.observation(cells) == "normal" else normalised(counts)
+    return _log_normalised(cells.X, contracts.observation(cells))
+
+
+def _log_normalised(x: Any, observation: str) -> Float[np.ndarray, "cells genes"]:
+    counts = _dense(x)
+    return counts if observation == "normal" else normalised(counts)
 
 
 def normalised(counts: Float[np.ndarray, "cells genes"]) -> Float[np.ndarray, "cells genes"]:
@@ -32,7 +37,11 @@ def normalised(counts: Float[np.ndarray, "cells genes"]) -> Float[np.ndarray, "c
 
 def dense(cells: ad.AnnData) -> Float[np.ndarray, "cells genes"]:
     """Return X as a dense double array."""
-    return np.asarray(cells.X.toarray() if sparse.issparse(cells.X) else cells.X, dtype=np.float64)
+    return _dense(cells.X)
+
+
+def _dense(x: Any) -> Float[np.ndarray, "cells genes"]:
+    return np.asarray(x.toarray() if sparse.issparse(x) else x, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -76,8 +85,9 @@ def moments(cells: ad.AnnData, rows: Bool[np.ndarray, " cells"], by: Sequence[st
 def _moments(cells: ad.AnnData, rows: Int[np.ndarray, " chosen"]) -> tuple[Genes, Genes]:
     """Return mean and standard deviation, pieces put together as in Chan, Golub & LeVeque (1983)."""
     count, mean, squares = 0, np.zeros(cells.n_vars), np.zeros(cells.n_vars)
+    kind = contracts.observation(cells)
     for start in range(0, len(rows), ROWS):
-        x = log_normalised(cells[rows[start : start + ROWS]])
+        x = _log_normalised(cells.X[rows[start : start + ROWS]], kind)  # a view of the cells would copy their labels
         own = x.mean(0)
         step, share = own - mean, len(x) / (count + len(x))
         squares += ((x - own) ** 2).sum(0) + step**2 * count * share

@@ -32,6 +32,19 @@ def test_a_table_gets_its_types():
     assert found["replicate"].dtype == np.int64
 
 
+def test_a_sound_table_is_copied_as_it_is():
+    sound = parts()
+    found = contracts.check_table(sound, "parts")
+    pd.testing.assert_frame_equal(found, contracts.TABLES["parts"].validate(sound))
+    found.loc[0, "part"] = "val"
+    assert sound.loc[0, "part"] == "train"
+
+
+def test_numbers_in_a_column_of_text_become_text():
+    found = contracts.check_table(pd.concat([parts(), parts().assign(cell_id=7)]), "parts")
+    assert found["cell_id"].tolist() == ["c0", "7"]
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -40,8 +53,9 @@ def test_a_table_gets_its_types():
         parts()[["cell_id", "replicate", "part", "heldout"]],
         parts().assign(part="tset"),
         parts().assign(cell_id=None),
+        parts()[:0].drop(columns="part"),
     ],
-    ids=["missing column", "unknown column", "other order", "unknown part", "null"],
+    ids=["missing column", "unknown column", "other order", "unknown part", "null", "missing column of no rows"],
 )
 def test_a_broken_table_is_refused(broken):
     with pytest.raises(ContractError, match="table 'parts' breaks its contract") as found:

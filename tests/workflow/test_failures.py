@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from _snakemake import Checkout, entry
+import yaml
+from _snakemake import Checkout
 
 pytestmark = pytest.mark.slow
 
@@ -42,51 +45,63 @@ def rows(checkout: Checkout, model: str) -> pd.DataFrame:
     return table[(table["model"] == model) & (table["metric"] == "mcc_pearson")]
 
 
-def failing(checkout: Checkout) -> dict[str, object]:
+ONCE = 'first = not os.path.exists("flag"); open("flag", "w").close(); os.kill(os.getpid(), 9 * first)'
+SMOKE = "config/smoke.yaml"
+
+
+@pytest.fixture
+def extended(finished: Checkout, tmp_path: Path) -> Checkout:
+    """A copy of the finished benchmark, so that only what a test adds to it has jobs."""
+    return Checkout.copy_of(finished, tmp_path / "extended")
+
+
+def smoke(checkout: Checkout) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((checkout.folder / SMOKE).read_text())
+    return content
+
+
+def failing(checkout: Checkout) -> dict[str, Any]:
     plugins = [
         plugin(checkout, "raises", fit='raise ValueError("no luck")'),
         plugin(checkout, "killed", fit="os.kill(os.getpid(), 9)"),
         plugin(checkout, "naughty", embed="z[3, 1] = np.nan"),
         plugin(checkout, "half", fit='if rng.bit_generator.seed_seq.entropy[0] % 2: raise ValueError("odd")'),
+        plugin(checkout, "once", fit=ONCE),
     ]
-    models = {name.removesuffix(".py"): None for name in plugins}
-    return entry(plugins=plugins, models={"pca": None, **models}, seeds=2)
+    content = smoke(checkout)
+    content["models"] |= {name.removesuffix(".py"): None for name in plugins}
+    return content | {"plugins": plugins}
 
 
-def test_failures_become_rows_and_the_benchmark_goes_on(checkout: Checkout) -> None:
-    config = checkout.config(failing(checkout))
-    checkout.snakemake("--configfile", config)
-    assert set(rows(checkout, "pca")["status"]) == {"ok"}
+def test_failures_become_rows_and_the_benchmark_goes_on(extended: Checkout) -> None:
+    config = extended.config(failing(extended))
+    extended.snakemake("--configfile", config)
+    assert set(rows(extended, "pca")["status"]) == {"ok"}
+    assert set(rows(extended, "once")["status"]) == {"ok"}, "a killed job is tried again"
+    assert (extended.folder / "flag").exists()
     for model, reason in [
         ("raises", "exception: ValueError: no luck"),
         ("killed", "killed"),
         ("naughty", "nonfinite_latents"),
     ]:
-        found = rows(checkout, model)
+        found = rows(extended, model)
         assert set(found["status"]) == {"failed"}
         assert set(found["reason"]) == {reason}
         assert found["value"].isna().all()
-    page = (checkout.folder / "results/report/index.html").read_text()
+    page = (extended.folder / "results/report/index.html").read_text()
     assert "no luck" in page
     assert "nonfinite_latents" in page
 
     listed = [sys.executable, "-m", "scident", "list", "failed"]
-    failed = subprocess.run(listed, cwd=checkout.folder, capture_output=True, text=True, check=True).stdout.split()
+    failed = subprocess.run(listed, cwd=extended.folder, capture_output=True, text=True, check=True).stdout.split()
     assert any("train/tiny/unseen-perturbation/raises" in path for path in failed)
     assert not any("pca" in path for path in failed)
-    plugin(checkout, "raises")
-    checkout.snakemake("--configfile", config, "--forcerun", *failed)
-    assert set(rows(checkout, "raises")["status"]) == {"ok"}
+    plugin(extended, "raises")
+    extended.snakemake("--configfile", config, "--forcerun", *failed)
+    assert set(rows(extended, "raises")["status"]) == {"ok"}
 
 
-def test_killed_jobs_are_tried_again(checkout: Checkout) -> None:
-    once = 'first = not os.path.exists("flag"); open("flag", "w").close(); os.kill(os.getpid(), 9 * first)'
-    config = checkout.config(entry(plugins=[plugin(checkout, "once", fit=once)], models={"once": None}))
-    checkout.snakemake("--configfile", config)
-    assert set(rows(checkout, "once")["status"]) == {"ok"}
-
-
-def test_incomplete_benchmark_still_reports(checkout: Checkout) -> None:
+def test_incomplete_benchmark_still_reports(extended: Checkout) -> None:
     dataset = '''
 """A dataset for tests."""
 from scident.errors import DataError
@@ -99,10 +114,13 @@ def load(params, cache):
     """Fail."""
     raise DataError("gone: the file is not there; fetch it")
 '''
-    (checkout.folder / "gone.py").write_text(dataset)
-    content = entry(plugins=["gone.py"])
+    (extended.folder / "gone.py").write_text(dataset)
+    content = smoke(extended) | {"plugins": ["gone.py"]}
     content["datasets"]["gone"] = {}
-    printed = checkout.snakemake("--configfile", checkout.config(content), fails=True)
-    page = checkout.folder / "results/incomplete/report/index.html"
+    printed = extended.snakemake("--configfile", extended.config(content), fails=True)
+    page = extended.folder / "results/incomplete/report/index.html"
     assert f"The report is {page}" in printed
     assert "killed" in page.read_text()
+    table = pd.read_parquet(extended.folder / "results/incomplete/aggregate/scores.parquet")
+    assert set(table.query("dataset == 'gone'")["status"]) == {"failed", "not_applicable"}
+    assert "ok" in set(table.query("dataset == 'tiny'")["status"])

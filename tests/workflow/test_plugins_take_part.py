@@ -1,9 +1,5 @@
 """One file and one config line: a new plug-in of every kind is trained, scored and in the report."""
 
-import os
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
 from _snakemake import Checkout, entry
@@ -12,16 +8,14 @@ pytestmark = pytest.mark.slow
 
 
 def test_new_plugins_take_part(checkout: Checkout) -> None:
-    environment = os.environ | {"PYTHONPATH": str(checkout.folder / "src")}
     for kind in ("model", "metric", "simulator", "dataset", "split"):
-        command = [sys.executable, "-m", "scident", "new", kind, f"my_{kind}"]
-        subprocess.run(command, cwd=checkout.folder, env=environment, check=True, capture_output=True)
+        checkout.python("-m", "scident", "new", kind, f"my_{kind}")
     content = entry()
     content["models"] = {"my-model": {"use": "my_model"}}
     content["metrics"] = {"mcc_pearson": None, "my_metric": None}
     content["datasets"] = {"my-simulator": {"use": "my_simulator"}, "my-dataset": {"use": "my_dataset"}}
     content["splits"] = {"my-split": {"use": "my_split"}}
-    checkout.snakemake("--configfile", checkout.config(content))
+    checkout.in_process(checkout.config(content), checkout.folder / "results")
     table = pd.read_parquet(checkout.folder / "results/aggregate/scores.parquet")
     mine = table[table["model"] == "my-model"]
     assert set(mine["dataset"]) == {"my-simulator", "my-dataset"}

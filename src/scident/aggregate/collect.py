@@ -112,14 +112,14 @@ def _present(table: pd.DataFrame) -> set[Member]:
 def _filled(plan: Mapping[str, Any], run: Mapping[str, Any], there: set[Member], why: tuple[str, str]) -> pd.DataFrame:
     """Return the rows of every member that is not `there`; none where the run owes none."""
     protocol = plan["splits"][run["split"]]["protocol"]
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, declared in plan["metrics"].items():
         metric = MetricInfo(**{key: value for key, value in declared.items() if key != "use"})
         missing = [member for member in members_of(run, metric.over) if member not in there]
         for scope in (s for s in SCOPES_OF_PROTOCOL[protocol] if s in metric.scopes):
             for variant in metric.variants_on(scope):
                 rows += [_empty_row(run, member, (scope, name, variant), why) for member in missing]
-    return contracts.check_table(pd.DataFrame(rows) if rows else io.empty_table("scores"), "scores")
+    return contracts.check_table(pd.DataFrame(rows), "scores") if rows else io.empty_table("scores")
 
 
 def _empty_row(

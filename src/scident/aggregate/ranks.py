@@ -156,7 +156,8 @@ class _Contest:
 
 
 def _contest(block: pd.DataFrame, sign: float, plan: Mapping[str, Any], metric: str) -> _Contest:
-    values = sign * block.pivot_table(index="replicate", columns="model", values="value", dropna=False)
+    wide = {n: block.pivot(index="replicate", columns="model", values=n) for n in ("value", "n_ok", "n_failed")}
+    values = sign * wide["value"]
     counts = block.groupby("model")[["n_ok", "n_failed"]].sum()
     tried = counts.index[counts.sum(axis=1) > 0]
     candidates = [m for m in tried if plan["models"][m]["role"] in RANKED_ROLES]
@@ -168,12 +169,7 @@ def _contest(block: pd.DataFrame, sign: float, plan: Mapping[str, Any], metric: 
     worst = gains.min(axis=1)
     if floor is not None:
         worst = pd.concat([worst, values[floor].fillna(values[floor].mean())], axis=1).min(axis=1)
-    ok, failed = (
-        block.pivot_table(index="replicate", columns="model", values=n, aggfunc="sum")
-        .reindex(index=gains.index, columns=ranked)
-        .fillna(0)
-        for n in ("n_ok", "n_failed")
-    )
+    ok, failed = (wide[n].reindex(columns=ranked).fillna(0) for n in ("n_ok", "n_failed"))
     filled = (gains.fillna(0) * ok).add(failed.mul(worst, axis=0)) / (ok + failed)
     return _Contest(gains.mask(failed > 0, filled), unranked)
 

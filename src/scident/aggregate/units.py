@@ -1,7 +1,7 @@
 """From score rows to one number per unit: seeds are averaged inside a replicate before anything else."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,19 @@ PREDICTED = ("", "counterfactual")
 """Kinds of prediction that stand for a model, the first it gives: never one that reads the scored cells."""
 
 
-def describe_status(block: pd.DataFrame) -> tuple[str, str]:
+def describe_status(statuses: Iterable[str], reasons: Iterable[str]) -> tuple[str, str]:
     """Return one status and reason for several rows: ok if any is, else failed if any is, else not applicable.
 
     The reason holds the merged notes of the successes and, after ``failed:``, why the others failed.
     """
-    present = set(block["status"])
-    status = next(s for s in ("ok", "failed", "not_applicable") if s in present)
-    reasons = {str(s): sorted(set(part["reason"]) - {""}) for s, part in block.groupby("status")}
+    said: dict[str, list[str]] = {}
+    for one, reason in zip(statuses, reasons, strict=True):
+        said.setdefault(one, []).append(reason)
+    status = next(s for s in ("ok", "failed", "not_applicable") if s in said)
     if status != "ok":
-        return status, ";".join(reasons[status])
-    merged = merge_notes(list(block.loc[block["status"] == "ok", "reason"]))
-    lost = "failed:" + ",".join(reasons["failed"]) if "failed" in reasons else ""
+        return status, ";".join(sorted(set(said[status]) - {""}))
+    merged = merge_notes(said["ok"])
+    lost = "failed:" + ",".join(sorted(set(said["failed"]) - {""})) if "failed" in said else ""
     return status, ";".join(part for part in (merged, lost) if part)
 
 
@@ -45,7 +46,7 @@ def notes_of(reason: str) -> dict[str, str]:
 def merge_notes(reasons: Sequence[str]) -> str:
     """Merge the notes of several rows: numbers are averaged over the rows that have them, words are listed."""
     found: dict[str, list[str]] = {}
-    for reason in reasons:
+    for reason in filter(None, reasons):
         for name, value in notes_of(reason).items():
             found.setdefault(name, []).append(value)
     return ", ".join(f"{name}={_merged(values)}" if any(values) else name for name, values in found.items())

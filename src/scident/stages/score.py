@@ -137,7 +137,7 @@ def _write(spec: Mapping[str, Any], rows: list[Row], hash_split: str, out: Path)
     hashes = {"hash_split": hash_split, "hash_config": spec["hash_config"], "hash_code": spec["hash_code"]}
     found = pd.DataFrame(rows) if rows else io.empty_table("scores")
     frame = found.assign(dataset=spec["dataset"], split=spec["split"], model=spec["model"], **hashes)
-    io.write_table(frame[list(TABLES["scores"].columns)], out, "scores")
+    io.write_table(frame[list(TABLES["scores"].columns)].astype({"seed": "Int64"}), out, "scores")
 
 
 class _Group:

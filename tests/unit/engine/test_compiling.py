@@ -1,15 +1,14 @@
 """The compiled path gives what the eager one gives, whoever stops when."""
 
-import contextlib
 import logging
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
 from _tiny import CPU, N_LATENTS, progress, world
+from _unchecked import unchecked
 from scident.engine import compiling, trainer
 from scident.engine.batches import Cells
 from scident.engine.trainer import Schedule, train
@@ -24,20 +23,12 @@ EPOCHS = (1, 2, 4, 4)
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 
 
-@contextlib.contextmanager
-def unchecked():
-    """Switch the run-time checks of shapes off: they cannot be part of a graph."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 @pytest.fixture
 def compiler():
     """Skip without a compiler."""
     if not compiling.works():
         pytest.skip("no C++ compiler works here")
-    with unchecked():
+    with unchecked():  # checks cannot be part of a graph
         yield
 
 
