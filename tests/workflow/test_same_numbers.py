@@ -42,7 +42,7 @@ def test_added_replicate_trains_only_what_is_new(finished: Checkout, tmp_path: P
     checkout = Checkout.copy_of(finished, tmp_path / "extended")
     stored = checkout.folder / "results/checkpoints"
     kept = {p: p.stat().st_mtime_ns for p in stored.rglob("svae-plus/*.pt")}
-    content = yaml.safe_load((checkout.folder / SMOKE).read_text()) | {"replicates": 3}
+    content = yaml.safe_load((checkout.folder / SMOKE).read_text()) | {"replicates": 3, "members_per_job": 6}
     checkout.snakemake(f"results/{SVAE}", "--configfile", checkout.config(content))
     now = {p: p.stat().st_mtime_ns for p in stored.rglob("svae-plus/*.pt")}
     assert (len(kept), len(now)) == (2 * 6, 3 * 6)  # two grid points of two seeds, and the chosen one trained again
