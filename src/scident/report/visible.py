@@ -90,8 +90,8 @@ def _drawn(plan: Plan, seen: "pd.Series[bool]", values: pd.DataFrame, name: str)
         for ceiling in ceilings:
             label = plan["models"][ceiling]["label"]
             axes.plot(order[ceiling], places, "|", ms=10, mew=1.6, color=style.INK, label=label)
-        for number, model in enumerate(models):
-            colour = style.MODEL_COLOURS[number % len(style.MODEL_COLOURS)]
+        for model in models:  # of one colour wherever it is drawn
+            colour = style.MODEL_COLOURS[list(plan["models"]).index(model) % len(style.MODEL_COLOURS)]
             axes.plot(
                 order[model],
                 places,

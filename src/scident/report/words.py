@@ -82,6 +82,8 @@ def _between(best: Row, head: Headline) -> str:
         return f" ({ends[0]})" if ends else ""
     if (head.ceiling - head.floor) * (1 if head.better == "higher" else -1) <= 0:
         return f" ({'; '.join(ends)}, not above the floor: with so few cells there is nothing to tell apart)"
+    if any(row.mean == head.ceiling and row.low <= head.floor <= row.high for row in head.rows):
+        return f" ({'; '.join(ends)}, whose interval holds the floor: these cells do not tell a good model from none)"
     share = (best.mean - head.floor) / (head.ceiling - head.floor)
     told = f"{100 * share:.0f} % of the way from floor to ceiling" if share > 0 else "not above the floor"
     return f", {told} ({'; '.join(ends)})"

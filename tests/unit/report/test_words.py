@@ -108,6 +108,13 @@ def test_answer_says_when_the_ceiling_is_not_above_the_floor(better, ceiling):
     assert "% of the way" not in found.text
 
 
+def test_answer_says_when_the_interval_of_the_ceiling_holds_the_floor():
+    rows = [row("a", 0.45), row("b", 0.42, role="positive_control", low=0.3, high=0.54)]
+    found = words.answer(RESPONSES, tables({}), head(rows, ceiling=0.42))
+    assert "(floor 0.40 (Label only); ceiling 0.42, whose interval holds the floor" in found.text
+    assert "% of the way" not in found.text
+
+
 def test_answer_counts_lost_members_and_escapes_names():
     rows = [row("a", 0.8), row("c", 0.6, n_ok=7)]
     assert "Failed members: Gamma &lt;x&gt; 3 of 10." in words.answer(PLAN, tables({}), head(rows)).text
