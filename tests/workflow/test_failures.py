@@ -65,7 +65,6 @@ def failing(checkout: Checkout) -> dict[str, Any]:
         plugin(checkout, "raises", fit='raise ValueError("no luck")'),
         plugin(checkout, "killed", fit="os.kill(os.getpid(), 9)"),
         plugin(checkout, "naughty", embed="z[3, 1] = np.nan"),
-        plugin(checkout, "half", fit='if rng.bit_generator.seed_seq.entropy[0] % 2: raise ValueError("odd")'),
         plugin(checkout, "once", fit=ONCE),
     ]
     content = smoke(checkout)
