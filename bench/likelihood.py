@@ -30,9 +30,9 @@ def cells(number: int = CELLS) -> ad.AnnData:
     every = slice(None, None, len(labels) // number)
     names = [f"p{k:03}" for k in range(PERTURBATIONS)]
     kind = pd.Categorical.from_codes(labels[every][:number], names)
-    return ad.AnnData(
-        counts[every][:number], obs=pd.DataFrame({"perturbation": kind}, index=np.arange(number).astype(str))
-    )
+    obs = pd.DataFrame({"perturbation": kind, "is_control": kind == names[0]}, index=np.arange(number).astype(str))
+    obs["context"] = pd.Categorical(["all"] * number)
+    return ad.AnnData(counts[every][:number], obs=obs)
 
 
 def rows() -> list[Row]:

@@ -61,12 +61,11 @@ class NegativeBinomial(Observation):
 
     def loss(self, stack: Stack, batch: Batch, out: Tensor) -> Tensor:
         """Return -log NB(x)."""
-        log_mean = likelihoods.log_means(out, batch.log_library)
-        return likelihoods.negative_log_likelihood(batch.counts, log_mean, stack.p["log_dispersion"])
+        return likelihoods.negative_log_likelihood(batch.counts, out, batch.log_library, stack.p["log_dispersion"])
 
     def varying(self, stack: Stack, batch: Batch, out: Tensor) -> Tensor:
         """Return the part of the means."""
-        return likelihoods.varying_part_of_logits(batch.counts, out, batch.log_library, stack.p["log_dispersion"])
+        return likelihoods.varying_part(batch.counts, out, batch.log_library, stack.p["log_dispersion"])
 
     def constant(self, stack: Stack, batch: Batch) -> Tensor:
         """Return the part of counts and dispersion."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader kn
 from torch import Tensor
 
 from scident.engine.batches import SMALLEST_LIBRARY
-from scident.engine.likelihoods import log_means, negative_log_likelihood, training_loss
+from scident.engine.likelihoods import negative_log_likelihood, training_loss
 from scident.engine.stack import Initial, Stack, constant, normal
 from scident.engine.trainer import Matrix
 from scident.expression import log_normalised
@@ -149,8 +149,8 @@ class CountObservation(Observation):
 
     def cost(self, stack: Stack, counts: Tensor, out: Tensor) -> Tensor:
         """Return -log p of the counts."""
-        log_mean = log_means(self.logits(stack, out), log_library(counts))
-        return negative_log_likelihood(counts, log_mean, stack.p["log_dispersion"])
+        logits = self.logits(stack, out)
+        return negative_log_likelihood(counts, logits, log_library(counts), stack.p["log_dispersion"])
 
     def expected(self, stack: Stack, out: Tensor) -> Tensor:
         """Return log1p of the expected counts per 10,000."""
