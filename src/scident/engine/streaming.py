@@ -12,6 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from scident import mapped
+from scident.engine.native import loop
 
 TILE = 256
 """Genes made dense together: those of a batch stay in a processor's cache while the cells are written into them."""
@@ -42,18 +43,24 @@ class Streamed:
         counts = self.buffers.take((members, self.genes, cells), self.dtype)
         library = torch.empty(members, 1, cells, dtype=self.dtype)
         wanted = rows.cpu().numpy()
-        own = np.searchsorted(self.offsets, wanted, side="right") - 1
-        for k in range(members):
-            out, total = counts[k].numpy(), library[k, 0].numpy()
-            used = np.unique(own[k])
-            if len(used) > 1:
-                out[:] = 0
-            for block in used:
-                x, columns = self.blocks[block], np.flatnonzero(own[k] == block)
-                local = wanted[k, columns] - self.offsets[block]
-                zero = np.int64(0) if x.dtype.kind in "ui" else np.float64(0)
-                self.fill(x.data, x.indices, x.indptr, local, columns, out, total, zero, len(used) == 1)
+        for out, total, mine in zip(counts.numpy(), library.numpy()[:, 0], wanted, strict=True):
+            first, last = np.searchsorted(self.offsets, (mine.min(), mine.max()), side="right") - 1
+            if first == last:
+                self._fill(first, mine, np.arange(cells), out, total, clear=True)
+                continue
+            out[:] = 0
+            own = np.searchsorted(self.offsets, mine, side="right") - 1
+            for block in np.unique(own):
+                columns = np.flatnonzero(own == block)
+                self._fill(block, mine[columns], columns, out, total, clear=False)
         return counts.to(self.device), library.to(self.device)
+
+    def _fill(
+        self, block: int, rows: np.ndarray, columns: np.ndarray, out: np.ndarray, total: np.ndarray, clear: bool
+    ) -> None:
+        x = self.blocks[block]
+        zero = np.int64(0) if x.dtype.kind in "ui" else np.float64(0)
+        self.fill(x.data, x.indices, x.indptr, rows - self.offsets[block], columns, out, total, zero, clear)
 
 
 class Buffers:
@@ -80,11 +87,8 @@ UNUSED = 2
 
 @cache
 def compiled_fill() -> Callable[..., None]:
-    """Compile `fill`, a matter of seconds, on first use; the compiler is slow to import."""
-    import numba
-
-    compiled: Callable[..., None] = numba.njit(nogil=True)(fill)
-    return compiled
+    """Compile `fill` on first use."""
+    return loop(fill)
 
 
 @no_type_check  # the compiler wants a bare function
