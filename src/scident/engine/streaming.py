@@ -46,13 +46,13 @@ class Streamed:
         for out, total, mine in zip(counts.numpy(), library.numpy()[:, 0], wanted, strict=True):
             first, last = np.searchsorted(self.offsets, (mine.min(), mine.max()), side="right") - 1
             if first == last:
-                self._fill(first, mine, np.arange(cells), out, total, clear=True)
+                self._fill(int(first), mine, np.arange(cells), out, total, clear=True)
                 continue
             out[:] = 0
             own = np.searchsorted(self.offsets, mine, side="right") - 1
             for block in np.unique(own):
                 columns = np.flatnonzero(own == block)
-                self._fill(block, mine[columns], columns, out, total, clear=False)
+                self._fill(int(block), mine[columns], columns, out, total, clear=False)
         return counts.to(self.device), library.to(self.device)
 
     def _fill(
