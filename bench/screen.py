@@ -30,8 +30,8 @@ from scident.engine.streaming import Streamed
 log = logging.getLogger(__name__)
 
 FOLDER = Path("results/screen")
-SHARE, REPEATS = 0.02, 5
-"""The part of an epoch done as bare products, so many times before it and after it."""
+SAMPLE, REPEATS = 36, 5
+"""Batches of an epoch done as bare products, and those of validation that belong to them: before it and after it."""
 BATCHES = 20
 """Made in a row before it is scipy's turn."""
 BYTES = 6
@@ -84,14 +84,15 @@ def fit(folder: Path, size: dict[str, int]) -> Figures:
 
     def timed(loop: Loop) -> None:
         loop.data.store = store = Timed(getattr(loop.data.store, "store", loop.data.store))  # type: ignore[assignment]
-        some = round(SHARE * loop.n_train), round(SHARE * loop.n_val)
+        share = SAMPLE * BATCH / loop.n_train
+        some = SAMPLE * BATCH, round(share * loop.n_val)
         unit = [seconds(lambda: products(size["genes"], *some)) for _ in range(REPEATS)]
         wall = seconds(lambda: plain(loop))
         unit += [seconds(lambda: products(size["genes"], *some)) for _ in range(REPEATS)]
         epochs.append(
             {
                 "us_per_cell": 1e6 * wall / loop.n_train,
-                "speed_of_products": statistics.median(unit) / SHARE / wall,
+                "speed_of_products": statistics.median(unit) / share / wall,
                 "loader_share": store.seconds / wall,
             }
         )
@@ -100,7 +101,8 @@ def fit(folder: Path, size: dict[str, int]) -> Figures:
     which = {"model": "svae-plus", "use": "svae_plus", "n_latents": 15, "members": [[0, 0, 0]], "seeds": [0]}
     how = {"grid": {"default": {"epochs": 2, "compile": "auto"}}, "selection": "val_nelbo", "published": False}
     rest = {"iwelbo_samples": 0, "predict": False, "hash_code": "0" * 16}
-    train.run(SPEC | which | how | rest, folder / "train.h5ad", folder / "trained")
+    with tempfile.TemporaryDirectory(dir=folder) as trained:  # an epoch is not resumed
+        train.run(SPEC | which | how | rest, folder / "train.h5ad", Path(trained))
     return epochs[-1]
 
 

@@ -1,9 +1,9 @@
 """Loops of the negative binomial's loss in single precision, made for vector units; `likelihoods` has the formulas.
 
 Cells are innermost, [members, genes, cells], and `BLOCK` genes go through all steps before the next, so that what one
-step leaves is still in the nearest cache for the next. Sums over genes are sums of blocks' sums. With ε = 2^-24, `exp`
-and `log1p` are right to 2 ε. NaN stays NaN. A row that is read and written in one statement is written elsewhere where
-the value is chosen by a comparison: the compiler would make a masked store of it, many times slower on some processors.
+step leaves is still in the nearest cache for the next. Sums over genes are sums of blocks' sums. NaN stays NaN. Where a
+comparison chooses what a row becomes, it is written to another row: of the same one the compiler would make a masked
+store, many times slower on some processors.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 from numba import carray, types  # type: ignore[attr-defined] # not said to be public there
 from numba.extending import intrinsic
 
+from scident.engine.elementary import EXACT, START, digamma_less_log, exp, f32, log1p
 from scident.engine.native import loop
 
 BLOCK = 32
@@ -23,100 +24,6 @@ CELLS = 128
 
 TABLE = 256
 """Counts below it are looked up, in a table no longer than a gene's largest count wants."""
-
-f32, i32 = np.float32, np.int32
-
-EXACT = {"contract", "nsz", "arcp"}
-"""A product and a sum may be one instruction; the order of sums stays."""
-
-LOWEST = f32(-87.0)
-"""exp of less is nothing beside any other share, and hardly a normal number."""
-
-MAGIC = f32(1.5 * 2**23)
-"""A number added to this one is rounded to an integer, which its lowest bits then are."""
-
-ROOT_HALF, ONE = i32(0x3F3504F3), i32(0x3F800000)
-"""Bits of √(1/2) and of 1."""
-
-LOG2_HIGH, LOG2_LOW = f32(0.693359375), f32(-2.12194440e-4)
-"""log 2 in two parts; the first times a small integer is exact."""
-
-EXP = tuple(
-    map(f32, (5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.987569e-4))
-)
-"""exp(r) = 1 + r + r² (…) for |r| ≤ log(2) / 2, lowest power first (Moshier, Cephes, expf)."""
-
-_LOG = (3.3333331174e-1, -2.4999993993e-1, 2.0000714765e-1, -1.6668057665e-1, 1.4249322787e-1)
-LOG = tuple(map(f32, (*_LOG, -1.2420140846e-1, 1.1676998740e-1, -1.1514610310e-1, 7.0376836292e-2)))
-"""log(1 + f) = f - f²/2 + f³ (…) for |f| < √2 - 1, lowest power first (Moshier, Cephes, logf)."""
-
-START = f32(3.5)
-"""Digamma's series in even powers of 1/v is used from this v on; the first power left out is below 3e-8."""
-
-PSI = tuple(map(f32, (1 / 24, -7 / 960, 31 / 8064, -127 / 30720)))
-"""digamma(v + 1/2) - log v in even powers of 1/v, lowest first."""
-
-
-@intrinsic
-def bits(context: Any, x: Any) -> Any:
-    """Return the bits of a number as an integer."""
-    return types.int32(types.float32), lambda c, b, s, a: b.bitcast(a[0], c.get_value_type(types.int32))
-
-
-@intrinsic
-def number(context: Any, x: Any) -> Any:
-    """Return the number that an integer is the bits of."""
-    return types.float32(types.int32), lambda c, b, s, a: b.bitcast(a[0], c.get_value_type(types.float32))
-
-
-@intrinsic
-def at(context: Any, address: Any) -> Any:
-    """Return a pointer to a number in single precision."""
-    kind = types.CPointer(types.float32)  # type: ignore[no-untyped-call]
-    return kind(types.int64), lambda c, b, s, a: b.inttoptr(a[0], c.get_value_type(kind))
-
-
-@intrinsic
-def double_at(context: Any, address: Any) -> Any:
-    """Return a pointer to a number in double precision."""
-    kind = types.CPointer(types.float64)  # type: ignore[no-untyped-call]
-    return kind(types.int64), lambda c, b, s, a: b.inttoptr(a[0], c.get_value_type(kind))
-
-
-@no_type_check
-def _exp(x):
-    x = LOWEST if x < LOWEST else x
-    rounded = x * f32(1.44269504) + MAGIC
-    power = rounded - MAGIC
-    r = (x - power * LOG2_HIGH) - power * LOG2_LOW
-    r2 = r * r
-    series = EXP[0] + r * ((EXP[2] * r + EXP[1]) + r2 * (EXP[4] * r + EXP[3] + r2 * EXP[5]))
-    return (series * r2 + (r + f32(1))) * number(i32(i32(bits(rounded) << i32(23)) + ONE))
-
-
-@no_type_check
-def _log1p(x):
-    w = f32(1) + x
-    power = i32(i32(bits(w) - ROOT_HALF) >> i32(23))
-    scale = number(i32(ONE - i32(power << i32(23))))
-    f = (w * scale - f32(1)) + (x - (w - f32(1))) * scale  # what 1 + x has lost is added again
-    f2, power = f * f, f32(power)
-    high = (LOG[5] * f + LOG[4]) + (LOG[7] * f + LOG[6]) * f2 + LOG[8] * (f2 * f2)
-    series = (LOG[1] * f + LOG[0]) + (LOG[3] * f + LOG[2]) * f2 + high * (f2 * f2)
-    return power * LOG2_HIGH + (f + (f * f2 * series - f32(0.5) * f2 + power * LOG2_LOW))
-
-
-@no_type_check
-def _digamma_less_log(x):
-    """Return digamma(x) - log(x + START); the recurrence to x + 4 adds four reciprocals, two by two."""
-    y = x * x + f32(3) * x
-    v = x + START
-    w = f32(1) / (v * v)
-    series = PSI[0] + w * (PSI[1] + w * (PSI[2] + w * PSI[3]))
-    return w * series - (f32(1) / y + f32(1) / (y + f32(2))) * (f32(2) * x + f32(3))
-
-
-exp, log1p, digamma_less_log = (loop(f, fastmath=EXACT, inline="always") for f in (_exp, _log1p, _digamma_less_log))
 
 
 @no_type_check
@@ -367,6 +274,20 @@ def _constant(counts, r, out):
 
 
 forward, backward, varying, constant = (loop(f, fastmath=EXACT) for f in (_forward, _backward, _varying, _constant))
+
+
+@intrinsic
+def at(context: Any, address: Any) -> Any:
+    """Return a pointer to a number in single precision."""
+    kind = types.CPointer(types.float32)  # type: ignore[no-untyped-call]
+    return kind(types.int64), lambda c, b, s, a: b.inttoptr(a[0], c.get_value_type(kind))
+
+
+@intrinsic
+def double_at(context: Any, address: Any) -> Any:
+    """Return a pointer to a number in double precision."""
+    kind = types.CPointer(types.float64)  # type: ignore[no-untyped-call]
+    return kind(types.int64), lambda c, b, s, a: b.inttoptr(a[0], c.get_value_type(kind))
 
 
 @no_type_check

@@ -29,6 +29,10 @@ from scident.types import Latents, Likelihood
 SMALLEST_VARIANCE = 1e-4
 """Added to the posterior variance (svae.md §2.6)."""
 
+LARGEST_LOG_VARIANCE = 20.0
+"""Of the posterior. While the KL's weight is 0, in the first epoch, nothing else bounds it, and of many cells one would
+reach where exp is infinite; no fitted posterior comes near (the released code has no bound)."""
+
 LIKELIHOOD_DRAWS = 10
 """Draws of z (and of the mask) per cell behind a reported negative ELBO (metrics.md §2e)."""
 
@@ -123,8 +127,8 @@ class CountVAENetwork(Network):
         """Return mean and variance of q(z|x), [members, latents, cells]; `masks` are dropout's."""
         read = self.beside(stack, batch, self.observation.read(batch))
         h = layers.trunk(stack, "encoder", read, training, masks)
-        variance = layers.linear(stack, "log_variance", h).exp() + SMALLEST_VARIANCE
-        return layers.linear(stack, "mean", h), variance
+        log_variance = layers.linear(stack, "log_variance", h).clamp(max=LARGEST_LOG_VARIANCE)
+        return layers.linear(stack, "mean", h), log_variance.exp() + SMALLEST_VARIANCE
 
     def decode(self, stack: Stack, z: Tensor, training: bool) -> Tensor:
         """Return the decoder's output, [members, genes, cells]: logits of counts, means of real numbers."""

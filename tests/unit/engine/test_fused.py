@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import special
 
-from scident.engine import fused, kernels, likelihoods, native
+from scident.engine import elementary, fused, kernels, likelihoods, native
 from scident.engine.likelihoods import constant_part, negative_log_likelihood, training_loss, varying_part
 
 SHAPES = [(1, 1, 1), (2, 7, 5), (1, 31, 8), (2, 32, 129), (1, 100, 300)]
@@ -99,21 +99,21 @@ def test_the_constant_part_is_scipys(log_dispersion):
 
 @pytest.mark.parametrize("x", [1e-30, 1e-6, 1e-3, 0.3, 0.42, 1.0, 30.0, 1e9, 1e30])
 def test_log1p_is_numpys(x):
-    assert kernels.log1p(np.float32(x)) == pytest.approx(np.log1p(np.float64(np.float32(x))), rel=2e-7)
+    assert elementary.log1p(np.float32(x)) == pytest.approx(np.log1p(np.float64(np.float32(x))), rel=2e-7)
     if x < 1:
-        assert kernels.log1p(np.float32(-x)) == pytest.approx(np.log1p(-np.float64(np.float32(x))), rel=2e-7)
+        assert elementary.log1p(np.float32(-x)) == pytest.approx(np.log1p(-np.float64(np.float32(x))), rel=2e-7)
 
 
 @pytest.mark.parametrize("x", [0.0, 1e-6, -0.3, 0.34, 0.35, 1.0, -20.0, 60.0, -80.0, 87.0])
 def test_exp_is_numpys(x):
-    assert kernels.exp(np.float32(x)) == pytest.approx(np.exp(np.float64(np.float32(x))), rel=2e-7)
+    assert elementary.exp(np.float32(x)) == pytest.approx(np.exp(np.float64(np.float32(x))), rel=2e-7)
 
 
 @pytest.mark.parametrize("x", [1e-6, 0.1, 1.0, 2.3, 5.0, 30.0, 400.0, 1e5])
 def test_digamma_less_log_is_scipys(x):
     x = float(np.float32(x))
-    expected = special.digamma(x) - np.log(x + kernels.START)
-    assert kernels.digamma_less_log(np.float32(x)) == pytest.approx(expected, rel=4e-7, abs=6e-8)
+    expected = special.digamma(x) - np.log(x + elementary.START)
+    assert elementary.digamma_less_log(np.float32(x)) == pytest.approx(expected, rel=4e-7, abs=6e-8)
 
 
 @pytest.mark.parametrize("where", range(4))
@@ -154,6 +154,14 @@ def test_code_is_compiled_anew_where_it_cannot_be_kept(monkeypatch):
 
     monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
     assert native.loop(_twice)(21) == 42
+
+
+def test_code_of_other_sources_is_not_taken(monkeypatch):
+    names = []
+    for digest in ("one", "other"):
+        monkeypatch.setattr(native, "_sources", lambda digest=digest: digest)
+        names.append(native.loop(lambda x: x)._cache._impl.filename_base)
+    assert names[0] != names[1]
 
 
 def _twice(x):

@@ -160,6 +160,23 @@ def test_loss_of_svae_plus_is_the_specifications(place, monkeypatch, epoch):
     torch.testing.assert_close(loss_of(net, stack, batch, streams(5, 6), epoch), torch.stack(expected))
 
 
+def test_a_cell_whose_log_variance_overflows_does_not_end_the_training(place):
+    """While the KL has no weight nothing bounds it: among 200,000 cells without structure one got there in an epoch."""
+    net = network()
+    stack, batch = stack_of(net, HYPER), batch_of(place.train, ROWS)
+    with torch.no_grad():
+        stack.p["log_variance.bias"].fill_(1000.0)
+        mean, variance = net.encode(stack, batch)
+    assert torch.isfinite(mean).all()
+    assert (variance == math.exp(_count_vae.LARGEST_LOG_VARIANCE) + _count_vae.SMALLEST_VARIANCE).all()
+    loss = loss_of(net, stack, batch, streams(5), 0)
+    assert torch.isfinite(loss).all()
+    leaves = list(stack.p.values())
+    assert all(
+        torch.isfinite(g).all() for g in torch.autograd.grad(loss.sum(), leaves, allow_unused=True) if g is not None
+    )
+
+
 def test_local_terms_use_running_statistics_and_no_dropout(place):
     net, stack = network(), stack_of(network(), HYPER, (1, 2))
     batch = batch_of(place.train, ROWS, 2)
