@@ -37,9 +37,10 @@ LOG = tuple(map(f32, (*_LOG, -1.2420140846e-1, 1.1676998740e-1, -1.1514610310e-1
 """log(1 + f) = f - f²/2 + f³ (…) for |f| < √2 - 1, lowest power first (Moshier, Cephes, logf)."""
 
 START = f32(3.5)
-"""Digamma's series in even powers of 1/v is used from this v on; the first power left out is below 3e-8."""
+"""Digamma's series in even powers of 1/v is used from this v on; the first power left out is below 2e-7 there, at an
+argument of 0, where digamma is infinite, and below 3e-8 at 1."""
 
-PSI = tuple(map(f32, (1 / 24, -7 / 960, 31 / 8064, -127 / 30720)))
+PSI = tuple(map(f32, (1 / 24, -7 / 960, 31 / 8064)))
 """digamma(v + 1/2) - log v in even powers of 1/v, lowest first."""
 
 
@@ -85,7 +86,7 @@ def _digamma_less_log(x):
     y = x * x + f32(3) * x
     v = x + START
     w = f32(1) / (v * v)
-    series = PSI[0] + w * (PSI[1] + w * (PSI[2] + w * PSI[3]))
+    series = PSI[0] + w * (PSI[1] + w * PSI[2])
     return w * series - (f32(1) / y + f32(1) / (y + f32(2))) * (f32(2) * x + f32(3))
 
 

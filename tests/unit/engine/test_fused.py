@@ -109,7 +109,12 @@ def test_exp_is_numpys(x):
     assert elementary.exp(np.float32(x)) == pytest.approx(np.exp(np.float64(np.float32(x))), rel=2e-7)
 
 
-@pytest.mark.parametrize("x", [1e-6, 0.1, 1.0, 2.3, 5.0, 30.0, 400.0, 1e5])
+def test_exp_ends_where_single_precision_does():
+    assert elementary.exp(np.float32(200)) == elementary.exp(elementary.HIGHEST)
+    assert elementary.exp(np.float32(-200)) == elementary.exp(elementary.LOWEST)
+
+
+@pytest.mark.parametrize("x", [1e-6, 0.1, 0.3, 1.0, 2.3, 5.0, 30.0, 400.0, 1e5])
 def test_digamma_less_log_is_scipys(x):
     x = float(np.float32(x))
     expected = special.digamma(x) - np.log(x + elementary.START)
@@ -147,6 +152,15 @@ def test_other_devices_and_precisions_take_the_formulas(monkeypatch):
     gradients(inputs((1, 3, 4)))
     with pytest.raises(AttributeError):
         gradients(single(inputs((1, 3, 4))))
+
+
+def test_one_library_may_serve_all_members():
+    counts, logits, log_library, r = single(inputs((2, 40, 9)))
+    assert fused.fits(counts, r, logits, log_library)
+    assert not fused.fits(counts, r, logits, log_library[:1])  # the loops would read what lies behind it
+    one, other = (gradients([counts, logits, library, r]) for library in (log_library[:1], log_library))
+    for mine, theirs in zip(one, other, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-4)
 
 
 def test_code_is_compiled_anew_where_it_cannot_be_kept(monkeypatch):
