@@ -9,6 +9,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from scident.engine import likelihoods
 from scident.engine.native import loop
 
 f32, i32 = np.float32, np.int32
@@ -22,7 +23,7 @@ LOWEST, HIGHEST = f32(-87.0), f32(87.0)
 MAGIC = f32(1.5 * 2**23)
 """A number added to this one is rounded to an integer, which its lowest bits then are."""
 
-ROOT_HALF, ONE = i32(0x3F3504F3), i32(0x3F800000)
+ROOT_HALF, ONE = i32(likelihoods.ROOT_HALF), i32(0x3F800000)
 """Bits of √(1/2) and of 1."""
 
 LOG2_HIGH, LOG2_LOW = f32(0.693359375), f32(-2.12194440e-4)
@@ -32,9 +33,8 @@ _EXP = (5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.39
 EXP = tuple(map(f32, _EXP))
 """exp(r) = 1 + r + r² (…) for |r| ≤ log(2) / 2, lowest power first (Moshier, Cephes, expf)."""
 
-_LOG = (3.3333331174e-1, -2.4999993993e-1, 2.0000714765e-1, -1.6668057665e-1, 1.4249322787e-1)
-LOG = tuple(map(f32, (*_LOG, -1.2420140846e-1, 1.1676998740e-1, -1.1514610310e-1, 7.0376836292e-2)))
-"""log(1 + f) = f - f²/2 + f³ (…) for |f| < √2 - 1, lowest power first (Moshier, Cephes, logf)."""
+LOG = tuple(map(f32, reversed(likelihoods.LOGARITHM)))
+"""The series of `likelihoods.LOGARITHM`, lowest power first."""
 
 START = f32(3.5)
 """Digamma's series in even powers of 1/v is used from this v on; the first power left out is below 2e-7 there, at an

@@ -14,10 +14,8 @@ from numba import carray, types  # type: ignore[attr-defined] # not said to be p
 from numba.extending import intrinsic
 
 from scident.engine.elementary import EXACT, START, digamma_less_log, exp, f32, log1p
+from scident.engine.fused import BLOCK
 from scident.engine.native import loop
-
-BLOCK = 32
-"""Genes; their rows of 128 cells fill half of a cache of 32 kB."""
 
 CELLS = 128
 """Cells whose likelihood is computed together."""
